@@ -1,0 +1,146 @@
+//! The connection record: the one place where the hooks' views of a socket meet.
+//!
+//! Key: address of the `struct sock`, which `cgroup_skb` and raw tracepoints see alike. Addresses are reused, so a record
+//! carries its birth time as generation and dies at the socket's `CLOSE`.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::{Actor, Tuple, limits::PIPELINE};
+
+/// Which end of the connection the socket is.
+pub mod role {
+    pub const UNKNOWN: u8 = 0;
+    /// It connected.
+    pub const CLIENT: u8 = 1;
+    /// It was accepted.
+    pub const SERVER: u8 = 2;
+}
+
+/// What the connection carries.
+pub mod protocol {
+    pub const UNKNOWN: u8 = 0;
+    pub const HTTP1: u8 = 1;
+    /// Its first bytes were no HTTP: dismissed for good.
+    pub const OTHER: u8 = 2;
+    /// Was HTTP until `101 Switching Protocols` or a successful `CONNECT`.
+    pub const TUNNEL: u8 = 3;
+    /// A TLS handshake record came first: opaque.
+    pub const TLS: u8 = 4;
+}
+
+/// Facts about a connection, or'ed into [`Conn::flags`].
+pub mod conn_flag {
+    /// First seen in the middle of its life.
+    pub const JOINED: u32 = 1;
+    pub const ESTABLISHED: u32 = 1 << 1;
+    pub const RST_RECEIVED: u32 = 1 << 2;
+    pub const RST_SENT: u32 = 1 << 3;
+    /// This end closed first (FIN sent before one was received).
+    pub const LOCAL_CLOSED_FIRST: u32 = 1 << 4;
+    /// The peer closed first.
+    pub const REMOTE_CLOSED_FIRST: u32 = 1 << 5;
+    /// Several messages stood in one segment: every segment is scanned whole from then on.
+    pub const PIPELINED: u32 = 1 << 6;
+    /// More than [`PIPELINE`] requests were outstanding: the connection is no longer followed.
+    pub const PIPELINE_OVERFLOW: u32 = 1 << 7;
+    /// The failed connect ended inside the `connect` call that began it.
+    pub const SYNCHRONOUS: u32 = 1 << 8;
+}
+
+/// Facts about a request, or'ed into [`Request::flags`].
+pub mod req_flag {
+    /// The head is longer than what was captured.
+    pub const TRUNCATED: u8 = 1;
+    /// First exchange of its connection: the connecting thread's request owns it.
+    pub const FIRST: u8 = 2;
+    /// Its status line has been seen (the body may follow).
+    pub const ANSWERED: u8 = 4;
+    pub const HEAD: u8 = 8;
+    pub const CONNECT: u8 = 16;
+    /// `101` or 1xx seen before the final status.
+    pub const INTERIM: u8 = 32;
+}
+
+/// One request of a connection, from its first byte on.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Request {
+    /// When its first byte passed the hook.
+    pub start_ns: u64,
+    /// When a thread read it (server side), 0 if no read was seen.
+    pub read_ns: u64,
+    /// When its status line passed, 0 if none did.
+    pub response_ns: u64,
+    /// Who sent it (client side) or read it (server side).
+    pub actor: Actor,
+    /// Who sent the response (server side) or read it (client side).
+    pub responder: Actor,
+    /// TCP sequence and acknowledgement number of the packet with its first byte: equal at both ends.
+    pub seq: u32,
+    pub ack: u32,
+    /// Bytes of it seen so far.
+    pub seen: u32,
+    /// Its number on the connection, from 0.
+    pub number: u32,
+    /// Final status, 0 while unanswered.
+    pub status: u16,
+    /// Captured bytes of the head.
+    pub head_len: u16,
+    /// Captured bytes of the response head.
+    pub response_len: u16,
+    pub flags: u8,
+    /// Its head's slot in the heads map.
+    pub slot: u8,
+}
+
+/// One TCP connection's end.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Conn {
+    /// Generation: `bpf_ktime_get_ns` when the record was made.
+    pub born_ns: u64,
+    pub cgroup_id: u64,
+    pub tuple: Tuple,
+    /// The peer's address on the wire where it differs from the socket's view (destination NAT in this namespace).
+    pub nat_remote: [u8; 16],
+    pub nat_remote_port: u16,
+    pub role: u8,
+    pub protocol: u8,
+    pub flags: u32,
+    /// When the three-way handshake ended, 0 if it never did.
+    pub established_ns: u64,
+    /// When the connection left ESTABLISHED.
+    pub closing_ns: u64,
+    /// Who connected.
+    pub connector: Actor,
+    pub comm: [u8; 16],
+    /// Next expected sequence number of each direction: sent, received.
+    pub next_seq: [u32; 2],
+    /// One missing range of each direction, when segments came out of order.
+    pub hole: [u32; 2],
+    pub hole_end: [u32; 2],
+    /// Requests begun so far, and finally answered so far.
+    pub begun: u32,
+    pub answered: u32,
+    pub syn_retransmits: u32,
+    pub retransmits: u32,
+    /// `TCP_*` state last seen.
+    pub state: u32,
+    /// `sk_err` reported for it, 0 if none.
+    pub error: u32,
+    /// Payload bytes sent and received (of connections that aren't dismissed).
+    pub bytes: [u64; 2],
+    /// When payload was last sent and received.
+    pub last_ns: [u64; 2],
+    pub requests: [Request; PIPELINE],
+}
+
+/// Key of a captured head.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct HeadKey {
+    pub sock: u64,
+    pub slot: u64,
+}
+
+const _: () = assert!(size_of::<Request>() == 64 && size_of::<Conn>() == 456);

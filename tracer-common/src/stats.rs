@@ -1,0 +1,78 @@
+//! Losses and skips, counted per CPU by place.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::limits::LATENCY_BUCKETS;
+
+/// Index into the per-CPU `STATS` array.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Stat {
+    /// The failures ring was full.
+    LostFailures = 0,
+    /// The ring of everything else was full.
+    LostEvents,
+    /// A connection record could not be inserted.
+    LostConn,
+    /// A captured head could not be inserted.
+    LostHead,
+    /// A pending DNS query could not be inserted.
+    LostDnsQuery,
+    /// A pending SYN or connect could not be inserted.
+    LostPending,
+    /// A success counter could not be inserted.
+    LostCounter,
+    /// Requests outstanding beyond what is told apart on a connection.
+    PipelineOverflow,
+    /// Connections first seen in the middle of their life.
+    Joined,
+    /// Connections that begin with a TLS handshake.
+    Tls,
+    /// Flight records written (a count, not a loss: the recorder keeps the last `FLIGHT_RECORDS`).
+    Flight,
+    /// HTTP requests seen.
+    Requests,
+}
+
+impl Stat {
+    pub const COUNT: usize = 12;
+    /// Every statistic with its stable name, in index order.
+    pub const ALL: [(Stat, &'static str); Stat::COUNT] = [
+        (Stat::LostFailures, "failures"),
+        (Stat::LostEvents, "events"),
+        (Stat::LostConn, "connections"),
+        (Stat::LostHead, "heads"),
+        (Stat::LostDnsQuery, "dns_queries"),
+        (Stat::LostPending, "pending"),
+        (Stat::LostCounter, "counters"),
+        (Stat::PipelineOverflow, "pipelines"),
+        (Stat::Joined, "joined"),
+        (Stat::Tls, "tls"),
+        (Stat::Flight, "flight"),
+        (Stat::Requests, "requests"),
+    ];
+}
+
+/// Key of the success counters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct CounterKey {
+    pub cgroup_id: u64,
+    pub peer: [u8; 16],
+    /// Server port the requests go to.
+    pub port: u16,
+    pub role: u16,
+    pub pad: u32,
+}
+
+/// Requests counted in the kernel, per CPU.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Counter {
+    /// By status class: `[0]` anything else, `[1]` 1xx … `[5]` 5xx.
+    pub status_class: [u64; 6],
+    pub latency_sum_ns: u64,
+    pub latency: [u64; LATENCY_BUCKETS],
+}
+
+const _: () = assert!(size_of::<CounterKey>() == 32 && size_of::<Counter>() == 216);

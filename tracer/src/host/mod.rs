@@ -1,0 +1,1 @@
+//! Facts read from the node: cgroup paths, /proc, /var/log/pods.

@@ -1,0 +1,1 @@
+//! Cluster state: the snapshot, where it comes from, and NetworkPolicy evaluation.

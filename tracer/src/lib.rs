@@ -1,0 +1,3 @@
+//! From a kernel event to an explained incident.
+pub mod host;
+pub mod k8s;
