@@ -3,7 +3,7 @@
 //! Everything here is pure: no clock, no network, no threads. [`dump`] reads the files it is given, and nothing else
 //! does any IO. The live watch feeds the same [`model::Objects`] from elsewhere.
 
-//cg
+pub mod cgroup;
 pub mod dump;
 pub mod model;
 pub mod policy;

@@ -22,7 +22,11 @@ pub struct Node {
 impl Node {
     /// Its addresses, without host names.
     pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + '_ {
-        self.status.addresses.iter().filter_map(|entry| entry.address.parse::<IpAddr>().ok()).map(|ip| ip.to_canonical())
+        self.status
+            .addresses
+            .iter()
+            .filter_map(|entry| entry.address.parse::<IpAddr>().ok())
+            .map(|ip| ip.to_canonical())
     }
 
     /// A condition by its type, such as `MemoryPressure`.

@@ -7,9 +7,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{
-    Controller, EndpointSlice, Endpoints, Event, Metadata, Namespace, NetworkPolicy, Node, Pod, Service,
-};
+use super::{Controller, EndpointSlice, Endpoints, Event, Metadata, Namespace, NetworkPolicy, Node, Pod, Service};
 
 /// One object of a kind the tracer reads.
 #[derive(Clone, Debug, PartialEq)]
@@ -59,7 +57,9 @@ impl Object {
         if kind.is_empty() {
             let message = match &value {
                 Value::Object(_) => "no `kind`; a Kubernetes object has `apiVersion` and `kind`".to_owned(),
-                other => format!("a Kubernetes object is a mapping with `apiVersion` and `kind`, this is {}", shape(other)),
+                other => {
+                    format!("a Kubernetes object is a mapping with `apiVersion` and `kind`, this is {}", shape(other))
+                }
             };
             return Err(ObjectError { object: "object".to_owned(), path: String::new(), message });
         }
@@ -82,10 +82,7 @@ impl Object {
 }
 
 fn is_read(kind: &str) -> bool {
-    matches!(
-        kind,
-        "Pod" | "Service" | "Endpoints" | "Namespace" | "Node" | "Event" | "EndpointSlice" | "NetworkPolicy"
-    )
+    matches!(kind, "Pod" | "Service" | "Endpoints" | "Namespace" | "Node" | "Event" | "EndpointSlice" | "NetworkPolicy")
 }
 
 fn shape(value: &Value) -> &'static str {

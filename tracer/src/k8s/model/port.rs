@@ -83,11 +83,15 @@ impl<'de> Deserialize<'de> for PortRef {
             }
 
             fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<PortRef, E> {
-                u16::try_from(number).map(PortRef::Number).map_err(|_| E::invalid_value(Unexpected::Unsigned(number), &self))
+                u16::try_from(number)
+                    .map(PortRef::Number)
+                    .map_err(|_| E::invalid_value(Unexpected::Unsigned(number), &self))
             }
 
             fn visit_i64<E: serde::de::Error>(self, number: i64) -> Result<PortRef, E> {
-                u16::try_from(number).map(PortRef::Number).map_err(|_| E::invalid_value(Unexpected::Signed(number), &self))
+                u16::try_from(number)
+                    .map(PortRef::Number)
+                    .map_err(|_| E::invalid_value(Unexpected::Signed(number), &self))
             }
 
             fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<PortRef, E> {

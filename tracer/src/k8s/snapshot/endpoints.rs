@@ -72,8 +72,7 @@ impl Snapshot {
         let mut found = ServiceEndpoints::none(EndpointSource::EndpointSlices);
         let wanted = (service.metadata.namespace.as_str(), Some(service.metadata.name.as_str()));
         let slices = &self.objects.endpoint_slices;
-        let start =
-            slices.partition_point(|slice| (slice.metadata.namespace.as_str(), slice.service_name()) < wanted);
+        let start = slices.partition_point(|slice| (slice.metadata.namespace.as_str(), slice.service_name()) < wanted);
         let own = slices[start..].iter().take_while(|slice| {
             slice.metadata.namespace == service.metadata.namespace && slice.service_name() == wanted.1
         });
@@ -81,20 +80,25 @@ impl Snapshot {
             let ports: Vec<_> = slice
                 .ports
                 .iter()
-                .filter_map(|port| Some(EndpointPort { name: port.name.clone(), port: port.port?, protocol: port.protocol }))
+                .filter_map(|port| {
+                    Some(EndpointPort { name: port.name.clone(), port: port.port?, protocol: port.protocol })
+                })
                 .collect();
             for entry in &slice.endpoints {
                 let terminating = entry.conditions.terminating == Some(true);
                 let ready = entry.conditions.ready != Some(false);
                 // A name (address type FQDN) is no address.
                 for address in entry.addresses.iter().filter_map(|text| text.parse::<IpAddr>().ok()) {
-                    found.add(ready, Endpoint {
-                        address: address.to_canonical(),
-                        ports: ports.clone(),
-                        pod: pod_name(entry.target_ref.as_ref()),
-                        node: entry.node_name.clone(),
-                        terminating,
-                    });
+                    found.add(
+                        ready,
+                        Endpoint {
+                            address: address.to_canonical(),
+                            ports: ports.clone(),
+                            pod: pod_name(entry.target_ref.as_ref()),
+                            node: entry.node_name.clone(),
+                            terminating,
+                        },
+                    );
                 }
             }
         }
@@ -104,9 +108,11 @@ impl Snapshot {
     fn from_endpoints(&self, service: &Service) -> ServiceEndpoints {
         let mut found = ServiceEndpoints::none(EndpointSource::Endpoints);
         let (namespace, name) = (&service.metadata.namespace, &service.metadata.name);
-        let own = self.objects.endpoints.iter().find(|entry| {
-            entry.metadata.namespace == *namespace && entry.metadata.name == *name
-        });
+        let own = self
+            .objects
+            .endpoints
+            .iter()
+            .find(|entry| entry.metadata.namespace == *namespace && entry.metadata.name == *name);
         for subset in own.into_iter().flat_map(|endpoints| &endpoints.subsets) {
             for (ready, addresses) in [(true, &subset.addresses), (false, &subset.not_ready_addresses)] {
                 for endpoint in addresses.iter().filter_map(|address| from_subset(subset, address)) {
@@ -137,13 +143,16 @@ impl Snapshot {
                 continue;
             }
             let ready = pod.is_ready() || service.spec.publish_not_ready_addresses;
-            found.add(ready, Endpoint {
-                address,
-                ports,
-                pod: Some(pod.metadata.name.clone()),
-                node: pod.spec.node_name.clone(),
-                terminating: pod.metadata.deletion_timestamp.is_some(),
-            });
+            found.add(
+                ready,
+                Endpoint {
+                    address,
+                    ports,
+                    pod: Some(pod.metadata.name.clone()),
+                    node: pod.spec.node_name.clone(),
+                    terminating: pod.metadata.deletion_timestamp.is_some(),
+                },
+            );
         }
         found
     }
@@ -163,7 +172,9 @@ fn from_subset(subset: &EndpointSubset, entry: &EndpointAddress) -> Option<Endpo
     let ports = subset.ports.iter();
     Some(Endpoint {
         address: entry.ip.parse::<IpAddr>().ok()?.to_canonical(),
-        ports: ports.map(|port| EndpointPort { name: port.name.clone(), port: port.port, protocol: port.protocol }).collect(),
+        ports: ports
+            .map(|port| EndpointPort { name: port.name.clone(), port: port.port, protocol: port.protocol })
+            .collect(),
         pod: pod_name(entry.target_ref.as_ref()),
         node: entry.node_name.clone(),
         terminating: false,

@@ -41,10 +41,12 @@ impl Snapshot {
                     None => Workload::new("ReplicaSet", &owner.name),
                 }
             }),
-            "Job" => self.parent(ControllerKind::Job, pod, owner).unwrap_or_else(|| match without_schedule(&owner.name) {
-                Some(name) => Workload::new("CronJob", name),
-                None => Workload::new("Job", &owner.name),
-            }),
+            "Job" => {
+                self.parent(ControllerKind::Job, pod, owner).unwrap_or_else(|| match without_schedule(&owner.name) {
+                    Some(name) => Workload::new("CronJob", name),
+                    None => Workload::new("Job", &owner.name),
+                })
+            }
             _ => Workload::new(&owner.kind, &owner.name),
         }
     }
