@@ -54,6 +54,9 @@ pub struct Offsets {
     pub request_daddr: u32,
     pub tcp_bytes_received: u32,
     pub tcp_bytes_acked: u32,
+    pub task_nsproxy: u32,
+    /// `nsproxy.net_ns`.
+    pub nsproxy_net: u32,
 }
 
 /// Facts and choices that aren't offsets.
@@ -73,7 +76,8 @@ pub struct Config {
     pub mark_victim_task: u32,
     /// The tracer's own process: its sockets and drops are not events.
     pub own_tgid: u32,
-    pub pad: u32,
+    /// Bits of a CPU number: the flight recorder's lanes.
+    pub cpu_bits: u32,
 }
 
 /// What to do with a drop reason: values of the `DROP_ACTION` array, indexed by the reason's number.
@@ -87,4 +91,4 @@ pub mod drop_action {
 /// Entries of the `DROP_ACTION` array; reasons beyond it belong to a subsystem (reason >> 16) and are reported.
 pub const DROP_ACTIONS: u32 = 256;
 
-const _: () = assert!(size_of::<Offsets>() == 42 * 4 && size_of::<Config>() == 32);
+const _: () = assert!(size_of::<Offsets>() == 44 * 4 && size_of::<Config>() == 32);

@@ -59,6 +59,8 @@ pub mod req_flag {
     pub const CONNECT: u8 = 16;
     /// `101` or 1xx seen before the final status.
     pub const INTERIM: u8 = 32;
+    /// A method that may carry a body.
+    pub const BODY: u8 = 64;
 }
 
 /// One request of a connection, from its first byte on.

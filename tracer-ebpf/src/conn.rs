@@ -1,0 +1,59 @@
+//! Making, finding and ending connection records.
+
+use tracer_common::{
+    conn::{Conn, HeadKey, conn_flag, role},
+    limits::PIPELINE,
+    stats::Stat,
+};
+
+use crate::{
+    kernel,
+    maps::{CONN, HEADS, ZERO_CONN, count},
+};
+
+/// The record of a socket.
+#[inline(always)]
+pub(crate) fn find(sock: u64) -> Option<*mut Conn> {
+    CONN.get_ptr_mut(sock)
+}
+
+/// Makes the record of a socket, replacing one that an earlier socket at this address left behind.
+#[inline(always)]
+pub(crate) fn create(sock: u64, role: u8, flags: u32) -> Option<*mut Conn> {
+    if CONN.insert(sock, &ZERO_CONN, 0).is_err() {
+        count(Stat::LostConn);
+        return None;
+    }
+    let conn = CONN.get_ptr_mut(sock)?;
+    // SAFETY: a live map value.
+    unsafe {
+        (*conn).born_ns = kernel::now();
+        (*conn).cgroup_id = kernel::sock_cgroup(sock);
+        (*conn).role = role;
+        (*conn).flags = flags;
+        kernel::sock_tuple(sock, &mut (*conn).tuple);
+    }
+    if flags & conn_flag::JOINED != 0 {
+        count(Stat::Joined);
+    }
+    Some(conn)
+}
+
+/// Deletes the record and its heads.
+#[inline(always)]
+pub(crate) fn remove(sock: u64, begun: u32) {
+    for slot in 0..PIPELINE {
+        if slot as u32 >= begun {
+            break;
+        }
+        let _ = HEADS.remove(HeadKey { sock, slot: slot as u64 });
+    }
+    let _ = CONN.remove(sock);
+}
+
+/// Whether this end receives requests.
+#[inline(always)]
+pub(crate) fn is_server(conn: *const Conn) -> bool {
+    // SAFETY: a live map value.
+    unsafe { (*conn).role == role::SERVER }
+}

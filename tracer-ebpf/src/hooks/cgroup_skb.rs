@@ -1,0 +1,124 @@
+//! `cgroup_skb` ingress and egress: every packet of a local socket, after NAT and netfilter of its own namespace
+//! (`net/ipv4/ip_output.c` `ip_finish_output`, `net/core/filter.c` `sk_filter_trim_cap`). Since 4.10.
+
+use aya_ebpf::{bindings::__sk_buff, helpers::generated::bpf_sk_fullsock, macros::cgroup_skb, programs::SkBuffContext};
+use tracer_common::event::{IcmpError, PacketTuple, kind};
+
+use crate::{
+    conn,
+    emit::{self, Ring},
+    hooks::dns,
+    http::{self, RECEIVED, SENT},
+    kernel::{self, IPPROTO_ICMPV6, IPPROTO_TCP, IPPROTO_UDP},
+    packet::{self, Packet, tcp_flag},
+};
+
+const DNS_PORT: u16 = 53;
+const ALLOW: i32 = 1;
+
+#[cgroup_skb]
+pub fn ingress(ctx: SkBuffContext) -> i32 {
+    look(ctx.skb.skb, RECEIVED);
+    ALLOW
+}
+
+#[cgroup_skb]
+pub fn egress(ctx: SkBuffContext) -> i32 {
+    look(ctx.skb.skb, SENT);
+    ALLOW
+}
+
+#[inline(always)]
+fn look(skb: *mut __sk_buff, direction: usize) {
+    let Some(packet) = packet::parse(skb) else { return };
+    if packet.protocol == IPPROTO_ICMPV6 {
+        if direction == SENT {
+            icmp6_error(skb, &packet);
+        }
+        return;
+    }
+    // SAFETY: a context field; the helper gives NULL for anything but a full socket.
+    let sock = unsafe {
+        let sock = (*skb).__bindgen_anon_2.sk;
+        if sock.is_null() {
+            return;
+        }
+        bpf_sk_fullsock(sock) as u64
+    };
+    if sock == 0 {
+        return;
+    }
+    let dns = packet.source_port == DNS_PORT || packet.destination_port == DNS_PORT;
+    if packet.protocol == IPPROTO_UDP {
+        if dns {
+            dns::message(skb, sock, &packet, packet.payload, direction);
+        }
+        return;
+    }
+    if packet.protocol != IPPROTO_TCP {
+        return;
+    }
+    if packet.payload_len == 0 {
+        if packet.tcp_flags & tcp_flag::SYN != 0 && direction == SENT {
+            syn_sent(sock, &packet);
+        }
+        return;
+    }
+    if dns {
+        // RFC 1035 section 4.2.2: a two-byte length precedes the message.
+        if packet.payload_len > 2 {
+            dns::message(skb, sock, &packet, packet.payload + 2, direction);
+        }
+        return;
+    }
+    http::segment(skb, sock, &packet, direction);
+}
+
+/// A SYN leaves: now the source port is known, and the address that the packet really goes to.
+#[inline(always)]
+fn syn_sent(sock: u64, packet: &Packet) {
+    let Some(record) = conn::find(sock) else { return };
+    // SAFETY: a live map value.
+    let record = unsafe { &mut *record };
+    record.tuple.local = packet.source;
+    record.tuple.local_port = packet.source_port;
+    if packet.destination != record.tuple.remote || packet.destination_port != record.tuple.remote_port {
+        record.nat_remote = packet.destination;
+        record.nat_remote_port = packet.destination_port;
+    }
+}
+
+/// ICMPv6 destination unreachable (RFC 4443 section 3.1) that this kernel sends: no tracepoint exists for it
+/// (`trace_icmp_send` is IPv4 only), but it passes here with the offending packet quoted.
+#[inline(always)]
+fn icmp6_error(skb: *mut __sk_buff, packet: &Packet) {
+    const DESTINATION_UNREACHABLE: u8 = 1;
+    let Some(icmp) = packet::load::<2>(skb, 40) else { return };
+    if icmp[0] != DESTINATION_UNREACHABLE || packet.payload_len < 44 {
+        return;
+    }
+    let Some(quoted) = packet::load::<44>(skb, 48) else { return };
+    let mut tuple = PacketTuple {
+        source_port: u16::from_be_bytes([quoted[40], quoted[41]]),
+        destination_port: u16::from_be_bytes([quoted[42], quoted[43]]),
+        protocol: quoted[6],
+        ..Default::default()
+    };
+    tuple.source.copy_from_slice(&quoted[8..24]);
+    tuple.destination.copy_from_slice(&quoted[24..40]);
+    // SAFETY: a context field.
+    let (sock, ifindex) = unsafe { ((*skb).__bindgen_anon_2.sk as u64, (*skb).ifindex) };
+    emit::emit(
+        Ring::Failures,
+        IcmpError {
+            header: emit::header::<IcmpError>(kind::ICMP_SEND),
+            packet: tuple,
+            netns: kernel::sock_netns(sock),
+            ifindex,
+            icmp_type: icmp[0],
+            icmp_code: icmp[1],
+            family: 6,
+            pad: [0; 5],
+        },
+    );
+}

@@ -1,0 +1,156 @@
+//! `raw_tp/inet_sock_set_state(sk, oldstate, newstate)`, since 4.16 (`net/ipv4/af_inet.c`). Runs in the application's
+//! context for connect and close, in softirq otherwise.
+
+use aya_ebpf::{EbpfContext, macros::raw_tracepoint, programs::RawTracePointContext};
+use tracer_common::{
+    conn::{Conn, conn_flag, protocol, role},
+    event::{Connect, Signal, kind},
+    stats::Stat,
+};
+
+use crate::{
+    conn,
+    emit::{self, Ring},
+    globals::offset,
+    hooks::tcp_signals,
+    http,
+    kernel::{self, IPPROTO_TCP, read_or_zero},
+    maps::{PENDING_CONNECT, count},
+};
+
+/// `enum` of `include/net/tcp_states.h`, UAPI-stable through `struct tcp_info`.
+mod state {
+    pub(crate) const ESTABLISHED: u32 = 1;
+    pub(crate) const SYN_SENT: u32 = 2;
+    pub(crate) const SYN_RECV: u32 = 3;
+    pub(crate) const FIN_WAIT1: u32 = 4;
+    pub(crate) const CLOSE: u32 = 7;
+    pub(crate) const CLOSE_WAIT: u32 = 8;
+    pub(crate) const LISTEN: u32 = 10;
+}
+
+#[raw_tracepoint(tracepoint = "inet_sock_set_state")]
+pub fn inet_sock_set_state(ctx: RawTracePointContext) -> i32 {
+    let sock: u64 = ctx.arg(0);
+    let old: u32 = ctx.arg(1);
+    let new: u32 = ctx.arg(2);
+    if old == state::LISTEN || kernel::sock_protocol(sock) != IPPROTO_TCP {
+        return 0;
+    }
+    match (old, new) {
+        (state::CLOSE, state::SYN_SENT) => connecting(&ctx, sock),
+        (state::SYN_RECV, state::ESTABLISHED) => {
+            if let Some(record) = conn::create(sock, role::SERVER, conn_flag::ESTABLISHED) {
+                // SAFETY: a live map value.
+                unsafe {
+                    (*record).established_ns = kernel::now();
+                    (*record).state = new;
+                }
+            }
+        }
+        _ => {
+            if let Some(record) = conn::find(sock) {
+                // SAFETY: a live map value for the rest of the program.
+                moved(sock, unsafe { &mut *record }, old, new);
+            }
+        }
+    }
+    0
+}
+
+/// A connect begins, in the caller's context. The source port isn't chosen yet.
+#[inline(always)]
+fn connecting(_ctx: &impl EbpfContext, sock: u64) {
+    let task = kernel::current();
+    let actor = kernel::task_actor(task);
+    let _ = PENDING_CONNECT.remove(actor);
+    let Some(record) = conn::create(sock, role::CLIENT, 0) else { return };
+    // SAFETY: a live map value.
+    let record = unsafe { &mut *record };
+    record.connector = actor;
+    record.comm = kernel::task_comm(task);
+    record.state = state::SYN_SENT;
+}
+
+/// A known connection changes its state.
+#[inline(always)]
+fn moved(sock: u64, record: &mut Conn, old: u32, new: u32) {
+    record.state = new;
+    match new {
+        state::ESTABLISHED => {
+            record.established_ns = kernel::now();
+            record.flags |= conn_flag::ESTABLISHED;
+            kernel::sock_tuple(sock, &mut record.tuple);
+        }
+        state::FIN_WAIT1 if old == state::ESTABLISHED => {
+            record.flags |= conn_flag::LOCAL_CLOSED_FIRST;
+            record.closing_ns = kernel::now();
+        }
+        state::CLOSE_WAIT => {
+            record.flags |= conn_flag::REMOTE_CLOSED_FIRST;
+            record.closing_ns = kernel::now();
+        }
+        state::CLOSE => {
+            if record.closing_ns == 0 {
+                record.closing_ns = kernel::now();
+            }
+            if old == state::SYN_SENT {
+                failed(sock, record)
+            } else {
+                ended(sock, record)
+            }
+            conn::remove(sock, record.begun);
+        }
+        _ => {}
+    }
+}
+
+/// SYN_SENT to CLOSE: the connect failed, or the application gave it up.
+#[inline(always)]
+fn failed(sock: u64, record: &mut Conn) {
+    kernel::sock_tuple_ports(sock, &mut record.tuple);
+    if kernel::task_actor(kernel::current()) == record.connector {
+        record.flags |= conn_flag::SYNCHRONOUS;
+    }
+    let Some(mut entry) = emit::reserve::<Connect>(Ring::Failures) else { return };
+    // SAFETY: reserved ring memory of that size.
+    unsafe {
+        let event: *mut Connect = core::mem::MaybeUninit::as_mut_ptr(&mut entry);
+        (*event).header = emit::header::<Connect>(kind::CONNECT);
+        (*event).sock = sock;
+        core::ptr::copy_nonoverlapping(core::ptr::from_ref(record), &raw mut (*event).conn, 1);
+        (*event).error = read_or_zero(sock, offset!(sk_err));
+        (*event).error_soft = read_or_zero(sock, offset!(sk_err_soft));
+    }
+    entry.submit(0);
+}
+
+/// An established connection is gone: requests without an answer are failures; so is one without HTTP that was reset or
+/// never answered.
+#[inline(always)]
+fn ended(sock: u64, record: &mut Conn) {
+    if record.begun != record.answered {
+        http::finish_unanswered(record, sock);
+        return;
+    }
+    if record.role != role::CLIENT || record.protocol == protocol::HTTP1 || record.flags & conn_flag::JOINED != 0 {
+        return;
+    }
+    let received: u64 = read_or_zero(sock, offset!(tcp_bytes_received));
+    let acked: u64 = read_or_zero(sock, offset!(tcp_bytes_acked));
+    // The SYN consumes one acknowledged byte.
+    let unanswered = received == 0 && acked > 1;
+    if record.flags & conn_flag::RST_RECEIVED == 0 && !unanswered {
+        return;
+    }
+    if let Some(mut entry) = emit::reserve::<Signal>(Ring::Failures) {
+        // SAFETY: reserved ring memory of that size.
+        unsafe {
+            let event: *mut Signal = core::mem::MaybeUninit::as_mut_ptr(&mut entry);
+            tcp_signals::fill(event, kind::CONNECTION_END, sock);
+        }
+        entry.submit(0);
+    } else {
+        count(Stat::LostFailures);
+    }
+}

@@ -1,0 +1,151 @@
+//! HTTP/1 on one connection: which bytes begin a message, which request a status line answers.
+//!
+//! 1. A connection's first payload decides what it carries; what isn't HTTP is dismissed for good.
+//! 2. Segments count once, in sequence order; one missing range per direction is remembered, so that a reordered segment
+//!    is new and a retransmitted one is not.
+//! 3. A request head begins only when no request is outstanding, or exactly where the previous request's framing says
+//!    that it ends (pipelining). Its first 2 KiB are kept until the answer.
+//! 4. A status line counts only with a request outstanding. 1xx is skipped; `101` and a successful `CONNECT` end HTTP.
+//! 5. Framing is only read where it matters: for a candidate that comes while a request is outstanding, and for bytes
+//!    after an early answer.
+
+mod framing;
+mod request;
+mod response;
+mod token;
+
+use aya_ebpf::bindings::__sk_buff;
+use tracer_common::{
+    conn::{Conn, conn_flag, protocol, role},
+    stats::Stat,
+};
+
+use crate::{conn, kernel, maps::count, packet::Packet};
+use token::Token;
+
+pub(crate) use response::finish_unanswered;
+
+/// Directions, as indexes of [`Conn`]'s arrays.
+pub(crate) const SENT: usize = 0;
+pub(crate) const RECEIVED: usize = 1;
+
+/// One TCP segment with payload, and where in it the parsing stands.
+pub(crate) struct Segment {
+    pub skb: *mut __sk_buff,
+    pub sock: u64,
+    /// Offset of the bytes looked at, from the IP header.
+    pub at: u32,
+    /// Bytes from there to the segment's end.
+    pub len: u32,
+    /// Sequence number of the first of them.
+    pub seq: u32,
+    pub ack: u32,
+    pub direction: usize,
+    pub now: u64,
+}
+
+/// Looks at a segment with payload.
+#[inline(always)]
+pub(crate) fn segment(skb: *mut __sk_buff, sock: u64, packet: &Packet, direction: usize) {
+    let Some(first) = token::first_bytes(skb, packet.payload, packet.payload_len) else { return };
+    let token = token::classify(&first, packet.payload_len);
+    let record = match conn::find(sock) {
+        Some(record) => record,
+        None => {
+            // Only a whole request line joins a connection whose beginning wasn't seen.
+            if token != Token::Request {
+                return;
+            }
+            let role = if direction == SENT { role::CLIENT } else { role::SERVER };
+            match conn::create(sock, role, conn_flag::JOINED) {
+                Some(record) => record,
+                None => return,
+            }
+        }
+    };
+    // SAFETY: a live map value for the rest of the program.
+    let record = unsafe { &mut *record };
+    let segment = Segment {
+        skb,
+        sock,
+        at: packet.payload,
+        len: packet.payload_len,
+        seq: packet.seq,
+        ack: packet.ack,
+        direction,
+        now: kernel::now(),
+    };
+    if record.protocol == protocol::UNKNOWN {
+        decide(record, token, &first, direction);
+    }
+    if record.protocol != protocol::HTTP1 {
+        return;
+    }
+    note_nat(record, packet, direction);
+    if !is_new(record, &segment) {
+        return;
+    }
+    record.last_ns[direction & 1] = segment.now;
+    if (direction == RECEIVED) == conn::is_server(record) {
+        request::bytes(record, &segment, token);
+    } else {
+        response::bytes(record, &segment, token);
+    }
+}
+
+/// Decides what the connection carries by its first payload.
+#[inline(always)]
+fn decide(record: &mut Conn, token: Token, first: &[u8; 16], direction: usize) {
+    let from_client = (direction == RECEIVED) == conn::is_server(record);
+    record.protocol = match token {
+        Token::Request | Token::RequestPrefix if from_client => protocol::HTTP1,
+        // The middle of something that began before the record: wait for a request.
+        _ if record.flags & conn_flag::JOINED != 0 => return,
+        _ if first[0] == 0x16 && first[1] == 3 => {
+            count(Stat::Tls);
+            protocol::TLS
+        }
+        _ => protocol::OTHER,
+    };
+}
+
+/// Remembers the peer's address on the wire where the socket knows another: that difference is the NAT.
+#[inline(always)]
+fn note_nat(record: &mut Conn, packet: &Packet, direction: usize) {
+    if direction != SENT || record.nat_remote_port != 0 {
+        return;
+    }
+    if packet.destination != record.tuple.remote || packet.destination_port != record.tuple.remote_port {
+        record.nat_remote = packet.destination;
+        record.nat_remote_port = packet.destination_port;
+    }
+}
+
+/// Whether the segment's first byte hasn't been seen before.
+#[inline(always)]
+fn is_new(record: &mut Conn, segment: &Segment) -> bool {
+    let d = segment.direction & 1;
+    let end = segment.seq.wrapping_add(segment.len);
+    if record.bytes[d] == 0 {
+        record.next_seq[d] = segment.seq;
+    }
+    let ahead = segment.seq.wrapping_sub(record.next_seq[d]) as i32;
+    if ahead >= 0 {
+        if ahead > 0 {
+            record.hole[d] = record.next_seq[d];
+            record.hole_end[d] = segment.seq;
+        }
+        record.next_seq[d] = end;
+    } else if record.hole_end[d] != record.hole[d]
+        && segment.seq.wrapping_sub(record.hole[d]) < record.hole_end[d].wrapping_sub(record.hole[d])
+    {
+        record.hole[d] = end;
+        if (record.hole_end[d].wrapping_sub(end) as i32) <= 0 {
+            record.hole[d] = record.hole_end[d];
+        }
+    } else {
+        return false;
+    }
+    record.bytes[d] += u64::from(segment.len);
+    true
+}

@@ -1,0 +1,230 @@
+//! The answering direction, and the end of an exchange.
+
+use aya_ebpf::helpers::generated::bpf_skb_load_bytes;
+use tracer_common::{
+    conn::{Conn, HeadKey, protocol, req_flag, role},
+    event::{FlightRecord, Heads},
+    limits::{FLIGHT_LINE, FLIGHT_RECORDS, LATENCY_BOUNDS_NS, PIPELINE, RESPONSE_HEAD},
+    stats::{Counter, CounterKey, Stat},
+};
+
+use super::{
+    SENT, Segment, framing,
+    token::{STATUS_LINE, Token, status},
+};
+use crate::{
+    emit::{self, Ring},
+    globals::config,
+    kernel,
+    maps::{COUNTERS, FLIGHT, HEADS, STATS, ZERO_COUNTER, count},
+};
+
+/// Messages looked for in one segment: interim responses before the final one, or pipelined ones.
+const GLUED: usize = 4;
+
+/// Bytes of the answering direction.
+#[inline(always)]
+pub(crate) fn bytes(conn: &mut Conn, segment: &Segment, token: Token) {
+    if conn.begun == conn.answered {
+        return;
+    }
+    let slot = (conn.answered as usize) & (PIPELINE - 1);
+    let partial = conn.requests[slot].response_len;
+    if !matches!(token, Token::Response | Token::ResponsePrefix) && !(partial > 0 && u32::from(partial) < STATUS_LINE) {
+        return;
+    }
+    let mut at = 0u32;
+    for _ in 0..GLUED {
+        if conn.begun == conn.answered || at >= segment.len {
+            return;
+        }
+        let Some(consumed) = message(conn, segment, at) else { return };
+        at = at.wrapping_add(consumed);
+    }
+}
+
+/// Looks at the response that begins `at` bytes into the segment; gives where the next message begins, if one may.
+#[inline(always)]
+fn message(conn: &mut Conn, segment: &Segment, at: u32) -> Option<u32> {
+    let slot = (conn.answered as usize) & (PIPELINE - 1);
+    let key = HeadKey { sock: segment.sock, slot: slot as u64 };
+    let heads = HEADS.get_ptr_mut(key)?;
+    let request = &mut conn.requests[slot];
+    let have = append(heads, request.response_len, segment, at)?;
+    request.response_len = have as u16;
+    if have < STATUS_LINE {
+        return None;
+    }
+    // SAFETY: a live map value.
+    let line = unsafe { &(*heads).response };
+    let code = status(line);
+    if code == 0 || line[0] != b'H' || line[4] != b'/' {
+        request.response_len = 0;
+        return None;
+    }
+    if code < 200 && code != 101 {
+        // Interim (RFC 9110 section 15.2): the final response follows, perhaps in this segment.
+        request.flags |= req_flag::INTERIM;
+        request.response_len = 0;
+        let head = framing::response(line.as_ptr(), have).head();
+        return if head == 0 { None } else { Some(head) };
+    }
+    let bodiless = request.flags & req_flag::HEAD != 0 || code == 204 || code == 304;
+    if code == 101 || (code < 300 && request.flags & req_flag::CONNECT != 0) {
+        conn.protocol = protocol::TUNNEL;
+    }
+    request.status = code;
+    request.flags |= req_flag::ANSWERED;
+    request.response_ns = segment.now;
+    if segment.direction == SENT {
+        request.responder = kernel::task_actor(kernel::current());
+    }
+    let more = conn.begun.wrapping_sub(conn.answered) > 1;
+    finish(conn, segment.sock, slot, heads);
+    conn.answered = conn.answered.wrapping_add(1);
+    if !more {
+        return None;
+    }
+    let framing = framing::response(line.as_ptr(), have);
+    if framing.head() == 0 || (framing.chunked() && !bodiless) {
+        return None;
+    }
+    let body = if bodiless { 0 } else { framing.body() };
+    let next = u64::from(framing.head()) + body;
+    (next < u64::from(segment.len)).then_some(next as u32)
+}
+
+/// Adds the segment's bytes to the captured response head; gives how many are there now.
+#[inline(always)]
+fn append(heads: *mut Heads, have: u16, segment: &Segment, at: u32) -> Option<u32> {
+    // Only an incomplete status line is continued, so at most 15 bytes are there.
+    let have = u32::from(have) & 15;
+    let mut n = segment.len.wrapping_sub(at);
+    if n > RESPONSE_HEAD as u32 - 16 {
+        n = RESPONSE_HEAD as u32 - 16;
+    }
+    if n == 0 {
+        return None;
+    }
+    // SAFETY: `have` + `n` is less than the response's room.
+    let result = unsafe {
+        let room = (&raw mut (*heads).response).cast::<u8>().add(have as usize);
+        bpf_skb_load_bytes(segment.skb.cast(), segment.at + at, room.cast(), n)
+    };
+    (result == 0).then_some(have + n)
+}
+
+/// The exchange in `slot` has its status: a failure is an event, a success a count and a flight record.
+#[inline(always)]
+fn finish(conn: &mut Conn, sock: u64, slot: usize, heads: *mut Heads) {
+    let slot = slot & (PIPELINE - 1);
+    count(Stat::Requests);
+    tally(conn, slot);
+    let code = u32::from(conn.requests[slot].status);
+    if code >= config!(min_status) {
+        emit::exchange(Ring::Failures, sock, conn, slot);
+    } else if config!(all_requests) != 0 {
+        emit::exchange(Ring::Events, sock, conn, slot);
+    } else {
+        record(conn, sock, slot, heads);
+    }
+}
+
+/// The connection ends with requests outstanding: each of them is a failure.
+#[inline(always)]
+pub(crate) fn finish_unanswered(conn: &mut Conn, sock: u64) {
+    if conn.protocol != protocol::HTTP1 {
+        return;
+    }
+    for _ in 0..PIPELINE {
+        if conn.answered == conn.begun {
+            return;
+        }
+        let slot = (conn.answered as usize) & (PIPELINE - 1);
+        emit::exchange(Ring::Failures, sock, conn, slot);
+        conn.answered = conn.answered.wrapping_add(1);
+    }
+}
+
+/// Counts the exchange by cgroup and peer.
+#[inline(always)]
+fn tally(conn: &Conn, slot: usize) {
+    let request = &conn.requests[slot];
+    let server = conn.role == role::SERVER;
+    let key = CounterKey {
+        cgroup_id: conn.cgroup_id,
+        peer: conn.tuple.remote,
+        port: if server { conn.tuple.local_port } else { conn.tuple.remote_port },
+        role: u16::from(conn.role),
+        pad: 0,
+    };
+    let counter: *mut Counter = match COUNTERS.get_ptr_mut(key) {
+        Some(counter) => counter,
+        None => {
+            if COUNTERS.insert(key, &ZERO_COUNTER, 0).is_err() {
+                return count(Stat::LostCounter);
+            }
+            match COUNTERS.get_ptr_mut(key) {
+                Some(counter) => counter,
+                None => return,
+            }
+        }
+    };
+    let latency = request.response_ns.wrapping_sub(request.start_ns);
+    let class = (request.status / 100) as usize;
+    // SAFETY: a live map value of this CPU.
+    let counter = unsafe { &mut *counter };
+    counter.status_class[if class < 6 { class } else { 0 }] += 1;
+    counter.latency_sum_ns += latency;
+    let mut bucket = 0;
+    for bound in LATENCY_BOUNDS_NS {
+        if latency <= bound {
+            break;
+        }
+        bucket += 1;
+    }
+    if bucket < counter.latency.len() {
+        counter.latency[bucket] += 1;
+    }
+}
+
+/// Writes the exchange into the flight recorder. Each CPU has its own lane of slots, so no atomics are needed; the
+/// record's number is zero while it is being written.
+#[inline(always)]
+fn record(conn: &Conn, sock: u64, slot: usize, heads: *const Heads) {
+    let Some(counter) = STATS.get_ptr_mut(Stat::Flight as u32) else { return };
+    // SAFETY: a live map value of this CPU.
+    let number = unsafe {
+        *counter += 1;
+        *counter
+    };
+    // SAFETY: no arguments.
+    let cpu = unsafe { aya_ebpf::helpers::generated::bpf_get_smp_processor_id() };
+    let index = (((number as u32) << config!(cpu_bits)) | cpu) & (FLIGHT_RECORDS - 1);
+    let Some(flight) = FLIGHT.get_ptr_mut(index) else { return };
+    let request = &conn.requests[slot & (PIPELINE - 1)];
+    // SAFETY: live map values.
+    unsafe {
+        (&raw mut (*flight).sequence).write_volatile(0);
+        let flight: &mut FlightRecord = &mut *flight;
+        flight.sock = sock;
+        flight.born_ns = conn.born_ns;
+        flight.cgroup_id = conn.cgroup_id;
+        flight.start_ns = request.start_ns;
+        flight.read_ns = request.read_ns;
+        flight.response_ns = request.response_ns;
+        flight.tuple = conn.tuple;
+        flight.actor = request.actor;
+        flight.responder = request.responder;
+        flight.connector = conn.connector;
+        flight.seq = request.seq;
+        flight.ack = request.ack;
+        flight.status = request.status;
+        flight.role = conn.role;
+        flight.flags = request.flags;
+        let len = request.head_len as u32;
+        flight.line_len = if len < FLIGHT_LINE as u32 { len } else { FLIGHT_LINE as u32 };
+        flight.line = *(&raw const (*heads).request).cast::<[u8; FLIGHT_LINE]>();
+        (&raw mut flight.sequence).write_volatile(number);
+    }
+}

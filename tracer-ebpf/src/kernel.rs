@@ -1,0 +1,131 @@
+//! Typed readers of kernel structures over the injected offsets; the only place that dereferences kernel addresses.
+//! Reads go through `bpf_probe_read_kernel`: a bad address gives `None`, never a fault (typed `tp_btf` reads can panic
+//! kernels 6.5 and 6.8 on a NULL argument).
+
+use aya_ebpf::helpers::{bpf_get_current_task, bpf_probe_read_kernel, generated};
+use tracer_common::{Actor, Tuple};
+
+use crate::globals::offset;
+
+pub(crate) const AF_INET6: u16 = 10;
+pub(crate) const IPPROTO_TCP: u8 = 6;
+pub(crate) const IPPROTO_UDP: u8 = 17;
+pub(crate) const IPPROTO_ICMPV6: u8 = 58;
+
+/// Reads a value at `base + offset`.
+#[inline(always)]
+pub(crate) fn read<T>(base: u64, offset: u32) -> Option<T> {
+    if base == 0 || offset == tracer_common::config::ABSENT {
+        return None;
+    }
+    // SAFETY: the helper checks the address.
+    unsafe { bpf_probe_read_kernel((base + u64::from(offset)) as *const T).ok() }
+}
+
+/// Reads a value, zero where it can't be read.
+#[inline(always)]
+pub(crate) fn read_or_zero<T: Default>(base: u64, offset: u32) -> T {
+    read(base, offset).unwrap_or_default()
+}
+
+/// An IPv4 address (network order bytes) as IPv4-mapped IPv6.
+#[inline(always)]
+pub(crate) fn mapped(v4: [u8; 4]) -> [u8; 16] {
+    [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, v4[0], v4[1], v4[2], v4[3]]
+}
+
+/// Inode of a socket's network namespace.
+#[inline(always)]
+pub(crate) fn sock_netns(sock: u64) -> u32 {
+    read_or_zero::<u32>(read_or_zero::<u64>(sock, offset!(skc_net)), offset!(net_inum))
+}
+
+/// The socket's own view of its tuple. The local port comes from `inet_sport`, which outlives the unhashing at CLOSE.
+#[inline(always)]
+pub(crate) fn sock_tuple(sock: u64, tuple: &mut Tuple) {
+    let family: u16 = read_or_zero(sock, offset!(skc_family));
+    if family == AF_INET6 {
+        tuple.local = read_or_zero(sock, offset!(skc_v6_rcv_saddr));
+        tuple.remote = read_or_zero(sock, offset!(skc_v6_daddr));
+    } else {
+        tuple.local = mapped(read_or_zero(sock, offset!(skc_rcv_saddr)));
+        tuple.remote = mapped(read_or_zero(sock, offset!(skc_daddr)));
+    }
+    tuple.local_port = u16::from_be(read_or_zero(sock, offset!(inet_sport)));
+    if tuple.local_port == 0 {
+        tuple.local_port = read_or_zero(sock, offset!(skc_num));
+    }
+    tuple.remote_port = u16::from_be(read_or_zero(sock, offset!(skc_dport)));
+    tuple.netns = sock_netns(sock);
+}
+
+/// `IPPROTO_*` of a socket.
+#[inline(always)]
+pub(crate) fn sock_protocol(sock: u64) -> u8 {
+    // A u16 since 5.6; little-endian targets only, so its first byte is the protocol (IPPROTO_MPTCP aside).
+    read_or_zero::<u8>(sock, offset!(sk_protocol))
+}
+
+/// cgroup v2 id of a socket.
+#[inline(always)]
+pub(crate) fn sock_cgroup(sock: u64) -> u64 {
+    cgroup_id(read_or_zero(sock, offset!(sk_cgroup)))
+}
+
+/// Id (inode) of a `struct cgroup`.
+#[inline(always)]
+pub(crate) fn cgroup_id(cgroup: u64) -> u64 {
+    read_or_zero(read_or_zero(cgroup, offset!(cgroup_kn)), offset!(kernfs_id))
+}
+
+/// cgroup v2 id of a task.
+#[inline(always)]
+pub(crate) fn task_cgroup(task: u64) -> u64 {
+    cgroup_id(read_or_zero(read_or_zero(task, offset!(task_cgroups)), offset!(css_set_dfl_cgrp)))
+}
+
+/// The current task. Not `bpf_get_current_pid_tgid`, which `cgroup_skb` has only from 6.12.
+#[inline(always)]
+pub(crate) fn current() -> u64 {
+    // SAFETY: no arguments.
+    unsafe { bpf_get_current_task() }
+}
+
+/// Process and thread id of a task, in the initial PID namespace.
+#[inline(always)]
+pub(crate) fn task_actor(task: u64) -> Actor {
+    Actor { tgid: read_or_zero(task, offset!(task_tgid)), tid: read_or_zero(task, offset!(task_pid)) }
+}
+
+#[inline(always)]
+pub(crate) fn now() -> u64 {
+    // SAFETY: no arguments.
+    unsafe { generated::bpf_ktime_get_ns() }
+}
+
+/// Command name of a task.
+#[inline(always)]
+pub(crate) fn task_comm(task: u64) -> [u8; 16] {
+    read_or_zero(task, offset!(task_comm))
+}
+
+/// Only the local end and port: addresses of a failing connect stay as they were when it began.
+#[inline(always)]
+pub(crate) fn sock_tuple_ports(sock: u64, tuple: &mut Tuple) {
+    let port = u16::from_be(read_or_zero(sock, offset!(inet_sport)));
+    if port != 0 {
+        tuple.local_port = port;
+    }
+}
+
+/// Only the remote end, of anything that begins with a `sock_common`.
+#[inline(always)]
+pub(crate) fn sock_tuple_remote(sock: u64, tuple: &mut Tuple) {
+    let family: u16 = read_or_zero(sock, offset!(skc_family));
+    tuple.remote = if family == AF_INET6 {
+        read_or_zero(sock, offset!(skc_v6_daddr))
+    } else {
+        mapped(read_or_zero(sock, offset!(skc_daddr)))
+    };
+    tuple.remote_port = u16::from_be(read_or_zero(sock, offset!(skc_dport)));
+}

@@ -1,0 +1,74 @@
+//! Every map, with why it has its type and size.
+
+use aya_ebpf::{
+    macros::map,
+    maps::{Array, HashMap, LruHashMap, PerCpuArray, PerCpuHashMap, RingBuf},
+};
+use tracer_common::{
+    Actor,
+    config::DROP_ACTIONS,
+    conn::{Conn, HeadKey},
+    event::{DnsKey, DnsPending, FlightRecord, Heads, PacketTuple, PendingConnect},
+    limits::FLIGHT_RECORDS,
+    stats::{Counter, CounterKey, Stat},
+};
+
+const NO_PREALLOC: u32 = aya_ebpf::bindings::BPF_F_NO_PREALLOC;
+const MMAPABLE: u32 = aya_ebpf::bindings::BPF_F_MMAPABLE;
+
+/// What failed. Its own ring, so that no load of anything else can push it out.
+#[map]
+pub(crate) static FAILURES: RingBuf = RingBuf::with_byte_size(16 << 20, 0);
+/// Everything else.
+#[map]
+pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(4 << 20, 0);
+/// Connections by the address of their `struct sock`. A plain hash: an LRU would lose failures in silence.
+#[map]
+pub(crate) static CONN: HashMap<u64, Conn> = HashMap::with_max_entries(65536, NO_PREALLOC);
+/// Captured heads. Apart from `CONN`, because most connections never carry HTTP.
+#[map]
+pub(crate) static HEADS: HashMap<HeadKey, Heads> = HashMap::with_max_entries(32768, NO_PREALLOC);
+/// DNS queries without an answer yet.
+#[map]
+pub(crate) static DNS_PENDING: HashMap<DnsKey, DnsPending> = HashMap::with_max_entries(16384, NO_PREALLOC);
+/// `connect` calls that have not reached SYN_SENT yet.
+#[map]
+pub(crate) static PENDING_CONNECT: HashMap<Actor, PendingConnect> = HashMap::with_max_entries(4096, NO_PREALLOC);
+/// Processes that read a request: only their exits are events whatever the exit code. Losing one costs a hint.
+#[map]
+pub(crate) static SERVED: LruHashMap<u32, u8> = LruHashMap::with_max_entries(4096, 0);
+/// When a drop of a flow was last reported, so that a flood can't fill the ring. Losing one costs a repeated report.
+#[map]
+pub(crate) static DROP_SEEN: LruHashMap<PacketTuple, u64> = LruHashMap::with_max_entries(8192, 0);
+/// Requests by cgroup and peer.
+#[map]
+pub(crate) static COUNTERS: PerCpuHashMap<CounterKey, Counter> = PerCpuHashMap::with_max_entries(8192, NO_PREALLOC);
+/// Losses and skips.
+#[map]
+pub(crate) static STATS: PerCpuArray<u64> = PerCpuArray::with_max_entries(Stat::COUNT as u32, 0);
+/// The flight recorder: exchanges that went well, overwritten, read only after a failure.
+#[map]
+pub(crate) static FLIGHT: Array<FlightRecord> = Array::with_max_entries(FLIGHT_RECORDS, MMAPABLE);
+/// `drop_action` by drop reason, filled before attach from the running kernel's enum.
+#[map]
+pub(crate) static DROP_ACTION: Array<u8> = Array::with_max_entries(DROP_ACTIONS, 0);
+
+/// Templates for inserting values that are too large for the 512-byte stack; they live in read-only data.
+pub(crate) static ZERO_CONN: Conn = zeroed();
+pub(crate) static ZERO_HEADS: Heads = zeroed();
+pub(crate) static ZERO_DNS: DnsPending = zeroed();
+pub(crate) static ZERO_COUNTER: Counter = zeroed();
+
+const fn zeroed<T>() -> T {
+    // SAFETY: only used for wire types, which are `FromBytes`.
+    unsafe { core::mem::zeroed() }
+}
+
+/// Adds one to a statistic.
+#[inline(always)]
+pub(crate) fn count(stat: Stat) {
+    if let Some(value) = STATS.get_ptr_mut(stat as u32) {
+        // SAFETY: a live map value of this CPU.
+        unsafe { *value += 1 };
+    }
+}
