@@ -136,12 +136,16 @@ impl KernelBtf {
         if let Ok(small) = types::Enum::try_from(ty) {
             for index in 0..small.len() {
                 let Some(member) = small.get(index) else { continue };
-                found.extend(member.name.and_then(|name| name.to_str()).map(|name| (member.value as u32, name.to_owned())));
+                found.extend(
+                    member.name.and_then(|name| name.to_str()).map(|name| (member.value as u32, name.to_owned())),
+                );
             }
         } else if let Ok(large) = types::Enum64::try_from(ty) {
             for index in 0..large.len() {
                 let Some(member) = large.get(index) else { continue };
-                found.extend(member.name.and_then(|name| name.to_str()).map(|name| (member.value as u32, name.to_owned())));
+                found.extend(
+                    member.name.and_then(|name| name.to_str()).map(|name| (member.value as u32, name.to_owned())),
+                );
             }
         }
         found
@@ -149,7 +153,10 @@ impl KernelBtf {
 
     /// Names of the enums that hold drop reasons.
     pub fn drop_reason_enums(&self) -> impl Iterator<Item = &str> {
-        self.ids.keys().filter(|(kind, name)| *kind == Kind::Enum && name.contains("drop_reason")).map(|(_, n)| n.as_str())
+        self.ids
+            .keys()
+            .filter(|(kind, name)| *kind == Kind::Enum && name.contains("drop_reason"))
+            .map(|(_, n)| n.as_str())
     }
 
     fn named(&self, kind: Kind, name: &str) -> Option<BtfType<'_>> {

@@ -76,9 +76,15 @@ mod tests {
 
     #[test]
     fn by_name_not_by_number() {
-        let newer = actions(&reasons(&[(2, "NOT_SPECIFIED"), (3, "NO_SOCKET"), (12, "NETFILTER_DROP"), (104, "QUEUE_PURGE")]), true);
+        let newer = actions(
+            &reasons(&[(2, "NOT_SPECIFIED"), (3, "NO_SOCKET"), (12, "NETFILTER_DROP"), (104, "QUEUE_PURGE")]),
+            true,
+        );
         assert_eq!((newer[2], newer[3], newer[12], newer[104]), (2, 0, 2, 0));
-        let older = actions(&reasons(&[(0, "NOT_SPECIFIED"), (1, "NO_SOCKET"), (6, "NETFILTER_DROP"), (10, "IP_RPFILTER")]), false);
+        let older = actions(
+            &reasons(&[(0, "NOT_SPECIFIED"), (1, "NO_SOCKET"), (6, "NETFILTER_DROP"), (10, "IP_RPFILTER")]),
+            false,
+        );
         assert_eq!((older[0], older[1], older[6], older[10]), (2, 1, 2, 1));
     }
 

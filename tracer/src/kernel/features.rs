@@ -25,9 +25,9 @@ pub struct Features {
 impl Features {
     /// Reads them; `cgroup2` is the caller's to fill in.
     pub fn read(btf: &KernelBtf) -> Self {
-        let release_text = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned();
+        let (release, release_text) = release();
         Self {
-            release: parse_release(&release_text),
+            release,
             release_text,
             tracepoints: HOOKS.iter().filter_map(|hook| Some((hook.name, btf.tracepoint(hook.name)?))).collect(),
             drop_reasons: drop_reasons(btf),
@@ -53,6 +53,12 @@ impl Features {
     pub fn reset_for_closed_port(&self) -> bool {
         self.arguments("tcp_send_reset") >= 3
     }
+}
+
+/// Major and minor version of the running kernel, and the text as `uname -r` gives it.
+pub fn release() -> ((u32, u32), String) {
+    let text = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned();
+    (parse_release(&text), text)
 }
 
 /// `6.8.0-149-generic` is (6, 8).

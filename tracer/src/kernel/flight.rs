@@ -1,27 +1,39 @@
 //! The flight recorder: exchanges that went well, kept in a ring that the programs overwrite, read only when needed.
 //!
-//! The array is mapped into memory. Record `n` lies at `(n - 1) % FLIGHT_RECORDS`; its `sequence` is `n` when complete
-//! and something else while it is written or after it was overwritten, so a copy is good if it was `n` before and after.
+//! The array is mapped into memory. Each CPU has a lane of its own: slot `(number << cpu_bits | cpu) % FLIGHT_RECORDS`,
+//! where `number` counts that CPU's records from 1 (its value of [`Stat::Flight`] is the last one claimed). A record's
+//! `sequence` is its number when complete and something else while it is written or after it was overwritten, so a copy
+//! is good if it was the number before and after.
 
 use std::io;
 use std::mem::offset_of;
+use std::os::fd::AsRawFd;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 use aya::Ebpf;
-use std::os::fd::AsRawFd;
 use tracer_common::event::FlightRecord;
 use tracer_common::limits::FLIGHT_RECORDS;
-use zerocopy::{FromBytes, FromZeros};
+use tracer_common::stats::Stat;
+use zerocopy::FromZeros;
 
+use super::cpus;
 use super::map::{MapError, Table};
 
+const RECORDS: u64 = FLIGHT_RECORDS as u64;
 const BYTES: usize = size_of::<FlightRecord>() * FLIGHT_RECORDS as usize;
 
 /// Reader of the flight recorder.
 pub struct Flight {
     memory: Mapping,
-    next: Table<u32, u64>,
+    stats: Table<u32, u64>,
+    lanes: Vec<Lane>,
+    cpu_bits: u32,
+}
+
+/// What has been read of one CPU's records.
+struct Lane {
+    cpu: u32,
     /// Number of the last record looked at.
     last: u64,
     /// Records that were claimed but not complete when looked at: they get one more look.
@@ -31,8 +43,8 @@ pub struct Flight {
 /// The mapped array.
 struct Mapping(NonNull<u8>);
 
-// SAFETY: the mapping is readable memory that belongs to the process, not to a thread; it is only read, with the checks
-// above against concurrent writes by the kernel.
+// SAFETY: the mapping is readable memory that belongs to the process, not to a thread; it is only read, with checks
+// against concurrent writes by the kernel.
 unsafe impl Send for Mapping {}
 
 impl Drop for Mapping {
@@ -43,10 +55,9 @@ impl Drop for Mapping {
 }
 
 impl Flight {
-    pub(super) fn take(ebpf: &mut Ebpf) -> Result<Self, MapError> {
+    pub(super) fn take(ebpf: &mut Ebpf, stats: Table<u32, u64>, cpus: Vec<u32>) -> Result<Self, MapError> {
         let records = Table::<u32, FlightRecord>::take(ebpf, "FLIGHT")?;
-        let next = Table::<u32, u64>::take(ebpf, "FLIGHT_NEXT")?;
-        // SAFETY: a new shared mapping of the array's values, which are contiguous (the size is a multiple of 8) and
+        // SAFETY: a new shared mapping of the array's values, which are contiguous (their size is a multiple of 8) and
         // `BYTES` long; the kernel refuses a mapping beyond the array.
         let memory = unsafe {
             libc::mmap(ptr::null_mut(), BYTES, libc::PROT_READ, libc::MAP_SHARED, records.fd().as_raw_fd(), 0)
@@ -54,54 +65,64 @@ impl Flight {
         let memory = NonNull::new(memory.cast::<u8>())
             .filter(|memory| memory.as_ptr().cast() != libc::MAP_FAILED)
             .ok_or_else(|| MapError::Io { name: "FLIGHT", action: "map", source: io::Error::last_os_error() })?;
-        Ok(Self { memory: Mapping(memory), next, last: 0, unfinished: Vec::new() })
+        let cpu_bits = cpus::bits(&cpus);
+        let lanes = cpus.into_iter().map(|cpu| Lane { cpu, last: 0, unfinished: Vec::new() }).collect();
+        Ok(Self { memory: Mapping(memory), stats, lanes, cpu_bits })
     }
 
-    /// The records since the last call, in sequence order, and how many were overwritten unseen (or never completed).
+    /// The records since the last call, by time of response, and how many were overwritten unseen (or never completed).
     ///
     /// # Errors
-    /// Where the counter can't be read.
+    /// Where the counters can't be read.
     pub fn read_new(&mut self) -> Result<(Vec<FlightRecord>, u64), MapError> {
         let mut records = Vec::new();
         let overwritten = self.for_each_new(|record| records.push(*record))?;
+        records.sort_by_key(|record| record.response_ns);
         Ok((records, overwritten))
     }
 
-    /// As [`Self::read_new`], without keeping what the caller doesn't want.
+    /// As [`Self::read_new`], lane by lane (in order within each), without keeping what the caller doesn't want.
     ///
     /// # Errors
-    /// Where the counter can't be read.
+    /// Where the counters can't be read.
     pub fn for_each_new(&mut self, mut f: impl FnMut(&FlightRecord)) -> Result<u64, MapError> {
-        let newest = self.next.get(&0)?.first().copied().unwrap_or(0);
-        let oldest = newest.saturating_sub(u64::from(FLIGHT_RECORDS)) + 1;
-        let begin = oldest.max(self.last + 1);
-        let mut overwritten = begin - (self.last + 1);
-        let retry = std::mem::take(&mut self.unfinished);
-        for number in retry {
-            match self.copy(number) {
-                Copied::Complete(record) => f(&record),
-                Copied::Unfinished | Copied::Overwritten => overwritten += 1,
+        let newest = self.stats.get(&(Stat::Flight as u32))?;
+        let length = (RECORDS >> self.cpu_bits).max(1);
+        let mut overwritten = 0;
+        for (lane, newest) in self.lanes.iter_mut().zip(newest) {
+            let (numbers, lost) = unread(lane.last, newest, length);
+            overwritten += lost;
+            let again = std::mem::take(&mut lane.unfinished);
+            let retries = again.len();
+            for (index, number) in again.into_iter().chain(numbers).enumerate() {
+                let slot = ((number << self.cpu_bits) | u64::from(lane.cpu)) % RECORDS;
+                match self.memory.copy(slot, number) {
+                    Copied::Complete(record) => f(&record),
+                    Copied::Unfinished if index >= retries => lane.unfinished.push(number),
+                    Copied::Unfinished | Copied::Overwritten => overwritten += 1,
+                }
             }
+            lane.last = lane.last.max(newest);
         }
-        for number in begin..=newest {
-            match self.copy(number) {
-                Copied::Complete(record) => f(&record),
-                Copied::Unfinished => self.unfinished.push(number),
-                Copied::Overwritten => overwritten += 1,
-            }
-        }
-        self.last = self.last.max(newest);
         Ok(overwritten)
     }
+}
 
-    fn copy(&self, number: u64) -> Copied {
-        let index = (number - 1) % u64::from(FLIGHT_RECORDS);
+/// Numbers to read after `last`, and how many are gone already.
+fn unread(last: u64, newest: u64, length: u64) -> (std::ops::RangeInclusive<u64>, u64) {
+    let oldest = newest.saturating_sub(length) + 1;
+    let begin = oldest.max(last + 1);
+    (begin..=newest, begin - (last + 1))
+}
+
+impl Mapping {
+    fn copy(&self, slot: u64, number: u64) -> Copied {
         let mut copy = FlightRecord::new_zeroed();
-        // SAFETY: the index lies inside the mapping; records are 8-aligned (their size is a multiple of 8 and the
-        // mapping begins at a page); the kernel may write meanwhile, which the two looks at `sequence` notice; every
-        // byte pattern is a valid record.
+        // SAFETY: the slot lies inside the mapping; records are 8-aligned (their size is a multiple of 8 and the mapping
+        // begins at a page); the kernel may write meanwhile, which the two looks at `sequence` notice; every byte
+        // pattern is a valid record.
         let (before, after) = unsafe {
-            let record = self.memory.0.as_ptr().add(index as usize * size_of::<FlightRecord>());
+            let record = self.0.as_ptr().add(slot as usize * size_of::<FlightRecord>());
             let sequence = AtomicU64::from_ptr(record.add(offset_of!(FlightRecord, sequence)).cast());
             let before = sequence.load(Ordering::Acquire);
             ptr::copy_nonoverlapping(record, ptr::from_mut(&mut copy).cast(), size_of::<FlightRecord>());
@@ -120,23 +141,16 @@ enum Copied {
 }
 
 fn judge(number: u64, before: u64, after: u64, copy: FlightRecord) -> Copied {
-    if before == number && after == number {
-        Copied::Complete(copy)
-    } else if before.max(after) > number {
-        Copied::Overwritten
-    } else if before == number {
-        // Complete before, torn after: another record is being written over it.
-        Copied::Overwritten
-    } else {
-        Copied::Unfinished
+    match (before == number, after == number) {
+        (true, true) => Copied::Complete(copy),
+        // Another record is being written over it.
+        (true, false) => Copied::Overwritten,
+        _ if before.max(after) > number => Copied::Overwritten,
+        _ => Copied::Unfinished,
     }
 }
 
-const _: () = {
-    const fn readable<T: FromBytes>() {}
-    readable::<FlightRecord>();
-    assert!(size_of::<FlightRecord>().is_multiple_of(8));
-};
+const _: () = assert!(size_of::<FlightRecord>().is_multiple_of(8) && FLIGHT_RECORDS.is_power_of_two());
 
 #[cfg(test)]
 mod tests {
@@ -150,5 +164,14 @@ mod tests {
         assert!(matches!(judge(7, 0, 7, copy), Copied::Unfinished));
         assert!(matches!(judge(7, 7, 0, copy), Copied::Overwritten));
         assert!(matches!(judge(7, 65543, 65543, copy), Copied::Overwritten));
+    }
+
+    #[test]
+    fn what_is_unread() {
+        assert!(unread(0, 0, 8).0.is_empty());
+        assert_eq!(unread(0, 3, 8), (1..=3, 0));
+        assert_eq!(unread(3, 8, 8), (4..=8, 0));
+        assert_eq!(unread(3, 20, 8), (13..=20, 9));
+        assert!(unread(20, 20, 8).0.is_empty());
     }
 }

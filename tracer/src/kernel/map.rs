@@ -19,7 +19,9 @@ const BATCH: u32 = 128;
 /// A map of the object that isn't as the ABI says.
 #[derive(Debug, thiserror::Error)]
 pub enum MapError {
-    #[error("the kernel programs have no map {name}; they were built from other sources than this binary: rebuild both")]
+    #[error(
+        "the kernel programs have no map {name}; they were built from other sources than this binary: rebuild both"
+    )]
     Missing { name: &'static str },
     #[error(
         "map {name} has keys of {key} and values of {value} bytes instead of {expected_key} and {expected_value}; the \
@@ -76,6 +78,13 @@ where
         Ok(Self { map, name, cpus, types: PhantomData })
     }
 
+    /// Another handle of the same map.
+    pub(super) fn share(&self) -> Result<Self, MapError> {
+        let fd = self.fd().try_clone_to_owned().map_err(|source| self.error("share", source))?;
+        let map = MapData::from_fd(fd).map_err(|source| MapError::Inspect { name: self.name, source })?;
+        Ok(Self { map, name: self.name, cpus: self.cpus, types: PhantomData })
+    }
+
     pub(super) fn fd(&self) -> BorrowedFd<'_> {
         self.map.fd().as_fd()
     }
@@ -94,11 +103,7 @@ where
         let mut buffer = vec![0u8; self.stride() * self.cpus];
         // SAFETY: the key has the map's key size (checked in `take`), the buffer holds one value for each possible CPU.
         let result = unsafe {
-            libbpf_sys::bpf_map_lookup_elem(
-                self.raw_fd(),
-                ptr::from_ref(key).cast(),
-                buffer.as_mut_ptr().cast(),
-            )
+            libbpf_sys::bpf_map_lookup_elem(self.raw_fd(), ptr::from_ref(key).cast(), buffer.as_mut_ptr().cast())
         };
         match errno(result) {
             Ok(()) => Ok(values(&buffer, self.stride()).collect()),
@@ -165,9 +170,7 @@ where
                 Err(source) => return Err(self.error("walk", source)),
             };
             let count = count as usize;
-            for (key, entry) in
-                values::<K>(&keys, size_of::<K>()).zip(found.chunks_exact(value_bytes)).take(count)
-            {
+            for (key, entry) in values::<K>(&keys, size_of::<K>()).zip(found.chunks_exact(value_bytes)).take(count) {
                 values(entry, self.stride()).for_each(|value: V| f(&key, &value));
             }
             if last {

@@ -88,6 +88,8 @@ const FIELDS: &[Field] = fields! {
     request_daddr: "request_sock" "__req_common.skc_daddr", without "retransmitted SYN-ACKs carry no peer";
     tcp_bytes_received: "tcp_sock" "bytes_received", without "resets carry no byte counts";
     tcp_bytes_acked: "tcp_sock" "bytes_acked", without "resets carry no byte counts";
+    task_nsproxy: "task_struct" "nsproxy", without "connects that die early are not placed in a network namespace";
+    nsproxy_net: "nsproxy" "net_ns", without "connects that die early are not placed in a network namespace";
 };
 
 /// Every structure whose members are wanted.
@@ -136,7 +138,7 @@ mod tests {
         let (offsets, missing) = resolve(&btf).unwrap();
         // These have never moved (5.10 to 7.2).
         assert_eq!((offsets.skc_daddr, offsets.skc_dport, offsets.skc_family), (0, 12, 16));
-        assert_eq!((offsets.nf_conn_orig_dport, offsets.sk_protocol_size), (16 + 36, 2));
+        assert_eq!((offsets.nf_conn_orig_dport, offsets.sk_protocol_size), (16 + 16 + 36, 2));
         assert_eq!(missing, []);
     }
 }

@@ -70,8 +70,10 @@ impl Rings {
             return Ok(());
         }
         if self.wake.is_none() {
-            let register = |ring: &RingBuf<MapData>| {
-                AsyncFd::with_interest(ring.as_fd().try_clone_to_owned()?, tokio::io::Interest::READABLE)
+            let register = |ring: &RingBuf<MapData>| -> io::Result<AsyncFd<OwnedFd>> {
+                let fd = ring.as_fd().try_clone_to_owned()?;
+                // SAFETY: the descriptor is owned by the `AsyncFd`, so it stays open and the same until it is dropped.
+                unsafe { AsyncFd::register_with_interest(fd, tokio::io::Interest::READABLE) }.map_err(io::Error::from)
             };
             self.wake = Some([register(&self.failures)?, register(&self.events)?]);
         }

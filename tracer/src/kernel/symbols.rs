@@ -56,9 +56,12 @@ impl Symbols {
         self.table.as_ref()?.find(address)
     }
 
-    /// Whether addresses can be named at all.
-    pub fn readable(&mut self) -> bool {
-        self.table.get_or_insert_with(|| read(&self.path).unwrap_or_default()).entries.first().is_some()
+    /// Whether addresses can be named at all. Looks at the beginning of the file only.
+    pub fn readable(&self) -> bool {
+        let Ok(file) = std::fs::File::open(&self.path) else { return false };
+        // Per-CPU variables come first, at small addresses; hidden ones are all zero.
+        let lines = BufReader::new(file).lines().map_while(Result::ok).take(10_000);
+        lines.into_iter().any(|line| line.starts_with("ffff"))
     }
 }
 
@@ -89,7 +92,10 @@ fn read(path: &Path) -> std::io::Result<Table> {
 fn parse(mut lines: impl BufRead) -> std::io::Result<Table> {
     let mut table = Table::default();
     let mut line = String::new();
-    while { line.clear(); lines.read_line(&mut line)? > 0 } {
+    while {
+        line.clear();
+        lines.read_line(&mut line)? > 0
+    } {
         let mut words = line.split_ascii_whitespace();
         let (Some(address), Some(kind), Some(name)) = (words.next(), words.next(), words.next()) else { continue };
         if !matches!(kind, "t" | "T" | "w" | "W") {

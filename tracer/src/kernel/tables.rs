@@ -37,6 +37,11 @@ impl Tables {
         })
     }
 
+    /// Another handle of the statistics: the flight recorder's positions are among them.
+    pub(super) fn share_stats(&self) -> Result<Table<u32, u64>, MapError> {
+        self.stats.share()
+    }
+
     /// Losses and skips since the start, summed over CPUs, indexed by [`Stat`].
     ///
     /// # Errors
@@ -134,7 +139,9 @@ fn last_active(conn: &Conn) -> u64 {
 fn unanswered(conn: &Conn) -> bool {
     conn.begun > conn.answered || conn.state == SYN_SENT || {
         // Joined in the middle of the handshake.
-        conn.established_ns == 0 && conn.flags & (conn_flag::ESTABLISHED | conn_flag::JOINED) == 0 && conn.syn_retransmits > 0
+        conn.established_ns == 0
+            && conn.flags & (conn_flag::ESTABLISHED | conn_flag::JOINED) == 0
+            && conn.syn_retransmits > 0
     }
 }
 
