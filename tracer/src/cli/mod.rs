@@ -1,0 +1,2 @@
+//! The commands: one file each, no logic beyond wiring.
+pub mod doctor;

@@ -1,0 +1,205 @@
+//! Cgroup ids to paths. The id of a cgroup v2 directory is its inode number.
+//!
+//! The tree is walked once; after that, `cgroup_mkdir` and `cgroup_rmdir` events keep it current, and an id that is still
+//! unknown (an event was lost) has the tree walked again, but not for every such question.
+
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use rustc_hash::FxHashMap;
+
+use super::{HostRoot, mounts};
+
+/// The inode number of the root of a cgroup v2 tree.
+pub const ROOT_ID: u64 = 1;
+/// Walks of the tree for unknown ids are at least this many such questions apart.
+const WALK_EVERY: u32 = 64;
+/// Ids of removed cgroups remembered: events about them arrive late.
+const REMEMBERED: usize = 4096;
+
+/// Why cgroup paths aren't known.
+#[derive(Debug, thiserror::Error)]
+pub enum CgroupError {
+    #[error(
+        "no cgroup v2 file system is mounted{}; mount one (mount -t cgroup2 none /sys/fs/cgroup/unified), or give the \
+         directory where the host's file system is mounted with --host-root", below(.root)
+    )]
+    NotMounted { root: PathBuf },
+    #[error("{path} is not a directory of a cgroup v2 file system: {reason}; give a directory below {mount}")]
+    NotCgroup { path: PathBuf, mount: PathBuf, reason: String },
+}
+
+fn below(root: &Path) -> String {
+    if root == Path::new("/") { String::new() } else { format!(" below {}", root.display()) }
+}
+
+/// Where cgroup v2 is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mount {
+    pub path: PathBuf,
+    /// It shows the whole tree; false in a container with a cgroup namespace of its own.
+    pub is_root: bool,
+}
+
+/// Finds the cgroup v2 file system: a mount that shows the whole tree if there is one.
+///
+/// # Errors
+/// [`CgroupError::NotMounted`]
+pub fn find_mount(root: &HostRoot) -> Result<Mount, CgroupError> {
+    let (own, host) = mounts::tables(root);
+    let mut partial = None;
+    for path in mounts::cgroup2_candidates(root, &own, &host) {
+        // Only cgroup v2 directories have this file (not the root on old kernels, which has the other).
+        if !path.join("cgroup.procs").exists() || !path.join("cgroup.subtree_control").exists() {
+            continue;
+        }
+        match id_of(&path) {
+            Ok(ROOT_ID) => return Ok(Mount { path, is_root: true }),
+            Ok(_) => partial = partial.or(Some(Mount { path, is_root: false })),
+            Err(_) => {}
+        }
+    }
+    partial.ok_or_else(|| CgroupError::NotMounted { root: root.as_path().into() })
+}
+
+/// The id of a cgroup directory.
+///
+/// # Errors
+/// Where the directory can't be looked at.
+pub fn id_of(path: &Path) -> io::Result<u64> {
+    Ok(std::fs::metadata(path)?.ino())
+}
+
+/// Ids and paths of a cgroup v2 tree.
+#[derive(Debug)]
+pub struct Cgroups {
+    mount: PathBuf,
+    paths: FxHashMap<u64, String>,
+    /// Removed ones, oldest first.
+    removed: std::collections::VecDeque<u64>,
+    unknown: u32,
+}
+
+impl Cgroups {
+    /// Walks the tree below a mount.
+    pub fn read(mount: &Path) -> Self {
+        let mut cgroups =
+            Self { mount: mount.into(), paths: FxHashMap::default(), removed: Default::default(), unknown: 0 };
+        cgroups.walk();
+        cgroups
+    }
+
+    /// Path below the root, beginning with `/`; `/` for the root itself.
+    pub fn path(&mut self, id: u64) -> Option<&str> {
+        if !self.paths.contains_key(&id) && id != 0 {
+            if self.unknown.is_multiple_of(WALK_EVERY) {
+                self.walk();
+            }
+            self.unknown = self.unknown.wrapping_add(1);
+        }
+        self.known(id)
+    }
+
+    /// As [`Self::path`], without looking at the tree.
+    pub fn known(&self, id: u64) -> Option<&str> {
+        self.paths.get(&id).map(String::as_str)
+    }
+
+    /// A `cgroup_mkdir` event.
+    pub fn made(&mut self, id: u64, path: &str) {
+        self.paths.insert(id, path.to_owned());
+    }
+
+    /// A `cgroup_rmdir` event. The path stays known for a while: what happened before is told after.
+    pub fn removed(&mut self, id: u64) {
+        if !self.paths.contains_key(&id) {
+            return;
+        }
+        self.removed.push_back(id);
+        if self.removed.len() > REMEMBERED
+            && let Some(oldest) = self.removed.pop_front()
+        {
+            self.paths.remove(&oldest);
+        }
+    }
+
+    /// Every id below a directory (given as a path below the root), itself included.
+    pub fn subtree<'a>(&'a self, path: &'a str) -> impl Iterator<Item = u64> + 'a {
+        let prefix = path.trim_end_matches('/');
+        self.paths
+            .iter()
+            .filter(move |(_, other)| {
+                other.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            })
+            .map(|(id, _)| *id)
+    }
+
+    /// Every id and path.
+    pub fn iter(&self) -> impl Iterator<Item = (u64, &str)> {
+        self.paths.iter().map(|(id, path)| (*id, path.as_str()))
+    }
+
+    /// Where the tree is mounted.
+    pub fn mount(&self) -> &Path {
+        &self.mount
+    }
+
+    /// Adds what the tree has now; what is gone stays, as after [`Self::removed`].
+    fn walk(&mut self) {
+        let mut directories = vec![self.mount.clone()];
+        while let Some(directory) = directories.pop() {
+            // A cgroup that vanishes during the walk is none of ours.
+            if let Ok(id) = id_of(&directory) {
+                let below = directory.strip_prefix(&self.mount).unwrap_or(Path::new(""));
+                self.paths.insert(id, format!("/{}", below.display()));
+            }
+            let Ok(entries) = std::fs::read_dir(&directory) else { continue };
+            directories.extend(
+                entries
+                    .flatten()
+                    .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+                    .map(|entry| entry.path()),
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn walk_events_and_late_questions() {
+        let tree = tempfile::tempdir().unwrap();
+        let pod = tree.path().join("kubepods/podA");
+        std::fs::create_dir_all(&pod).unwrap();
+        let mut cgroups = Cgroups::read(tree.path());
+        let id = id_of(&pod).unwrap();
+        assert_eq!(cgroups.path(id), Some("/kubepods/podA"));
+        assert_eq!(cgroups.path(id_of(tree.path()).unwrap()), Some("/"));
+        cgroups.made(u64::MAX, "/kubepods/podB/c");
+        cgroups.removed(u64::MAX);
+        assert_eq!(cgroups.path(u64::MAX), Some("/kubepods/podB/c"), "remembered after its removal");
+        assert_eq!(cgroups.subtree("/kubepods/podB").collect::<Vec<_>>(), [u64::MAX]);
+        assert_eq!(cgroups.subtree("/").count(), 4);
+    }
+
+    #[test]
+    fn an_unknown_id_has_the_tree_walked_again() {
+        let tree = tempfile::tempdir().unwrap();
+        let mut cgroups = Cgroups::read(tree.path());
+        let late = tree.path().join("late");
+        std::fs::create_dir(&late).unwrap();
+        assert_eq!(cgroups.path(id_of(&late).unwrap()), Some("/late"));
+        assert_eq!(cgroups.path(0), None);
+    }
+
+    #[test]
+    fn the_subtree_of_a_name_is_not_that_of_a_longer_name() {
+        let mut cgroups = Cgroups::read(Path::new("/nonexistent"));
+        cgroups.made(2, "/a");
+        cgroups.made(3, "/ab");
+        assert_eq!(cgroups.subtree("/a").collect::<Vec<_>>(), [2]);
+    }
+}

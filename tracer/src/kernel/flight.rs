@@ -1,0 +1,177 @@
+//! The flight recorder: exchanges that went well, kept in a ring that the programs overwrite, read only when needed.
+//!
+//! The array is mapped into memory. Each CPU has a lane of its own: slot `(number << cpu_bits | cpu) % FLIGHT_RECORDS`,
+//! where `number` counts that CPU's records from 1 (its value of [`Stat::Flight`] is the last one claimed). A record's
+//! `sequence` is its number when complete and something else while it is written or after it was overwritten, so a copy
+//! is good if it was the number before and after.
+
+use std::io;
+use std::mem::offset_of;
+use std::os::fd::AsRawFd;
+use std::ptr::{self, NonNull};
+use std::sync::atomic::{AtomicU64, Ordering, fence};
+
+use aya::Ebpf;
+use tracer_common::event::FlightRecord;
+use tracer_common::limits::FLIGHT_RECORDS;
+use tracer_common::stats::Stat;
+use zerocopy::FromZeros;
+
+use super::cpus;
+use super::map::{MapError, Table};
+
+const RECORDS: u64 = FLIGHT_RECORDS as u64;
+const BYTES: usize = size_of::<FlightRecord>() * FLIGHT_RECORDS as usize;
+
+/// Reader of the flight recorder.
+pub struct Flight {
+    memory: Mapping,
+    stats: Table<u32, u64>,
+    lanes: Vec<Lane>,
+    cpu_bits: u32,
+}
+
+/// What has been read of one CPU's records.
+struct Lane {
+    cpu: u32,
+    /// Number of the last record looked at.
+    last: u64,
+    /// Records that were claimed but not complete when looked at: they get one more look.
+    unfinished: Vec<u64>,
+}
+
+/// The mapped array.
+struct Mapping(NonNull<u8>);
+
+// SAFETY: the mapping is readable memory that belongs to the process, not to a thread; it is only read, with checks
+// against concurrent writes by the kernel.
+unsafe impl Send for Mapping {}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: mapped with this length in `Flight::take`, and not used after.
+        unsafe { libc::munmap(self.0.as_ptr().cast(), BYTES) };
+    }
+}
+
+impl Flight {
+    pub(super) fn take(ebpf: &mut Ebpf, stats: Table<u32, u64>, cpus: Vec<u32>) -> Result<Self, MapError> {
+        let records = Table::<u32, FlightRecord>::take(ebpf, "FLIGHT")?;
+        // SAFETY: a new shared mapping of the array's values, which are contiguous (their size is a multiple of 8) and
+        // `BYTES` long; the kernel refuses a mapping beyond the array.
+        let memory = unsafe {
+            libc::mmap(ptr::null_mut(), BYTES, libc::PROT_READ, libc::MAP_SHARED, records.fd().as_raw_fd(), 0)
+        };
+        let memory = NonNull::new(memory.cast::<u8>())
+            .filter(|memory| memory.as_ptr().cast() != libc::MAP_FAILED)
+            .ok_or_else(|| MapError::Io { name: "FLIGHT", action: "map", source: io::Error::last_os_error() })?;
+        let cpu_bits = cpus::bits(&cpus);
+        let lanes = cpus.into_iter().map(|cpu| Lane { cpu, last: 0, unfinished: Vec::new() }).collect();
+        Ok(Self { memory: Mapping(memory), stats, lanes, cpu_bits })
+    }
+
+    /// The records since the last call, by time of response, and how many were overwritten unseen (or never completed).
+    ///
+    /// # Errors
+    /// Where the counters can't be read.
+    pub fn read_new(&mut self) -> Result<(Vec<FlightRecord>, u64), MapError> {
+        let mut records = Vec::new();
+        let overwritten = self.for_each_new(|record| records.push(*record))?;
+        records.sort_by_key(|record| record.response_ns);
+        Ok((records, overwritten))
+    }
+
+    /// As [`Self::read_new`], lane by lane (in order within each), without keeping what the caller doesn't want.
+    ///
+    /// # Errors
+    /// Where the counters can't be read.
+    pub fn for_each_new(&mut self, mut f: impl FnMut(&FlightRecord)) -> Result<u64, MapError> {
+        let newest = self.stats.get(&(Stat::Flight as u32))?;
+        let length = (RECORDS >> self.cpu_bits).max(1);
+        let mut overwritten = 0;
+        for (lane, newest) in self.lanes.iter_mut().zip(newest) {
+            let (numbers, lost) = unread(lane.last, newest, length);
+            overwritten += lost;
+            let again = std::mem::take(&mut lane.unfinished);
+            let retries = again.len();
+            for (index, number) in again.into_iter().chain(numbers).enumerate() {
+                let slot = ((number << self.cpu_bits) | u64::from(lane.cpu)) % RECORDS;
+                match self.memory.copy(slot, number) {
+                    Copied::Complete(record) => f(&record),
+                    Copied::Unfinished if index >= retries => lane.unfinished.push(number),
+                    Copied::Unfinished | Copied::Overwritten => overwritten += 1,
+                }
+            }
+            lane.last = lane.last.max(newest);
+        }
+        Ok(overwritten)
+    }
+}
+
+/// Numbers to read after `last`, and how many are gone already.
+fn unread(last: u64, newest: u64, length: u64) -> (std::ops::RangeInclusive<u64>, u64) {
+    let oldest = newest.saturating_sub(length) + 1;
+    let begin = oldest.max(last + 1);
+    (begin..=newest, begin - (last + 1))
+}
+
+impl Mapping {
+    fn copy(&self, slot: u64, number: u64) -> Copied {
+        let mut copy = FlightRecord::new_zeroed();
+        // SAFETY: the slot lies inside the mapping; records are 8-aligned (their size is a multiple of 8 and the mapping
+        // begins at a page); the kernel may write meanwhile, which the two looks at `sequence` notice; every byte
+        // pattern is a valid record.
+        let (before, after) = unsafe {
+            let record = self.0.as_ptr().add(slot as usize * size_of::<FlightRecord>());
+            let sequence = AtomicU64::from_ptr(record.add(offset_of!(FlightRecord, sequence)).cast());
+            let before = sequence.load(Ordering::Acquire);
+            ptr::copy_nonoverlapping(record, ptr::from_mut(&mut copy).cast(), size_of::<FlightRecord>());
+            fence(Ordering::Acquire);
+            (before, sequence.load(Ordering::Relaxed))
+        };
+        judge(number, before, after, copy)
+    }
+}
+
+#[expect(clippy::large_enum_variant, reason = "short-lived, on the stack")]
+enum Copied {
+    Complete(FlightRecord),
+    Unfinished,
+    Overwritten,
+}
+
+fn judge(number: u64, before: u64, after: u64, copy: FlightRecord) -> Copied {
+    match (before == number, after == number) {
+        (true, true) => Copied::Complete(copy),
+        // Another record is being written over it.
+        (true, false) => Copied::Overwritten,
+        _ if before.max(after) > number => Copied::Overwritten,
+        _ => Copied::Unfinished,
+    }
+}
+
+const _: () = assert!(size_of::<FlightRecord>().is_multiple_of(8) && FLIGHT_RECORDS.is_power_of_two());
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn torn_records_are_told_apart() {
+        let copy = FlightRecord::new_zeroed();
+        assert!(matches!(judge(7, 7, 7, copy), Copied::Complete(_)));
+        assert!(matches!(judge(7, 0, 0, copy), Copied::Unfinished));
+        assert!(matches!(judge(7, 0, 7, copy), Copied::Unfinished));
+        assert!(matches!(judge(7, 7, 0, copy), Copied::Overwritten));
+        assert!(matches!(judge(7, 65543, 65543, copy), Copied::Overwritten));
+    }
+
+    #[test]
+    fn what_is_unread() {
+        assert!(unread(0, 0, 8).0.is_empty());
+        assert_eq!(unread(0, 3, 8), (1..=3, 0));
+        assert_eq!(unread(3, 8, 8), (4..=8, 0));
+        assert_eq!(unread(3, 20, 8), (13..=20, 9));
+        assert!(unread(20, 20, 8).0.is_empty());
+    }
+}

@@ -1,0 +1,47 @@
+//! The running kernel: load the programs, attach them, read what they say. The only module that imports aya.
+//!
+//! ```text
+//! btf ─▶ offsets, features ─▶ plan ─▶ start ─▶ Kernel { rings, flight, tables, … }
+//! ```
+//!
+//! Links are file descriptors of this process and never pinned: when it ends, however it ends, the kernel detaches
+//! everything. [`plan`], [`decode_stack`] and [`drop_action`] are pure and compile without the `kernel` feature.
+
+pub mod decode_stack;
+pub mod drop_action;
+pub mod plan;
+
+#[cfg(feature = "kernel")]
+mod attach;
+#[cfg(feature = "kernel")]
+pub mod btf;
+#[cfg(feature = "kernel")]
+mod cpus;
+#[cfg(feature = "kernel")]
+pub mod features;
+#[cfg(feature = "kernel")]
+pub mod flight;
+#[cfg(feature = "kernel")]
+pub mod map;
+#[cfg(feature = "kernel")]
+pub mod object;
+#[cfg(feature = "kernel")]
+pub mod offsets;
+#[cfg(feature = "kernel")]
+pub mod preflight;
+#[cfg(feature = "kernel")]
+pub mod ring;
+#[cfg(feature = "kernel")]
+mod start;
+#[cfg(feature = "kernel")]
+pub mod symbols;
+#[cfg(feature = "kernel")]
+pub mod tables;
+
+#[cfg(feature = "kernel")]
+pub use attach::ProgramStatus;
+#[cfg(feature = "kernel")]
+pub use start::{Kernel, Options, StartError};
+
+#[cfg(all(test, feature = "kernel"))]
+mod tests;

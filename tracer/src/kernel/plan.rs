@@ -1,0 +1,249 @@
+//! Which hooks are attached, and what a missing one costs. Pure: a table and one function over it.
+
+/// What kind of program a hook is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    CgroupSkbIngress,
+    CgroupSkbEgress,
+    CgroupSockAddr,
+    RawTracepoint,
+}
+
+impl Kind {
+    /// As people call it.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::CgroupSkbIngress | Self::CgroupSkbEgress => "cgroup_skb",
+            Self::CgroupSockAddr => "cgroup/connect",
+            Self::RawTracepoint => "raw_tp",
+        }
+    }
+
+    /// Attached to a cgroup (a subtree, if asked for) rather than to the node.
+    pub fn by_cgroup(self) -> bool {
+        !matches!(self, Self::RawTracepoint)
+    }
+}
+
+/// One row of the table.
+#[derive(Debug)]
+pub struct Hook {
+    /// Name of the program, and of the tracepoint where it is one.
+    pub name: &'static str,
+    pub kind: Kind,
+    /// Kernels that have it.
+    pub since: &'static str,
+    /// What it tells.
+    pub gives: &'static str,
+    /// Nothing useful works without it.
+    pub essential: bool,
+    /// Causes that can't be found without it.
+    pub causes: &'static [&'static str],
+}
+
+/// Every hook. Order is attach order: what opens records comes before what reads them.
+pub const HOOKS: &[Hook] = &[
+    Hook {
+        name: "inet_sock_set_state",
+        kind: Kind::RawTracepoint,
+        since: "5.10",
+        gives: "connects, their failures and their ends",
+        essential: true,
+        causes: &["no-listener", "connect-timeout", "unreachable", "ephemeral-ports-exhausted"],
+    },
+    Hook {
+        name: "egress",
+        kind: Kind::CgroupSkbEgress,
+        since: "5.10",
+        gives: "HTTP and DNS messages sent, ICMPv6 errors sent",
+        essential: true,
+        causes: &["app-error", "upstream-timeout", "dns-timeout"],
+    },
+    Hook {
+        name: "ingress",
+        kind: Kind::CgroupSkbIngress,
+        since: "5.10",
+        gives: "HTTP and DNS messages received, SYNs that no SYN-ACK follows",
+        essential: true,
+        causes: &["app-error", "upstream-timeout", "dns-timeout", "accept-queue-overflow"],
+    },
+    Hook {
+        name: "connect4",
+        kind: Kind::CgroupSockAddr,
+        since: "5.10",
+        gives: "IPv4 connects that die before a packet is sent",
+        essential: false,
+        causes: &["unreachable", "service-no-endpoints"],
+    },
+    Hook {
+        name: "connect6",
+        kind: Kind::CgroupSockAddr,
+        since: "5.10",
+        gives: "IPv6 connects that die before a packet is sent",
+        essential: false,
+        causes: &["unreachable", "service-no-endpoints"],
+    },
+    Hook {
+        name: "kfree_skb",
+        kind: Kind::RawTracepoint,
+        since: "5.10; reasons 5.17, receiving socket 6.12",
+        gives: "dropped packets, where and why",
+        essential: false,
+        causes: &["network-policy-drop", "firewall-drop", "conntrack-full", "conntrack-race", "service-no-endpoints"],
+    },
+    Hook {
+        name: "icmp_send",
+        kind: Kind::RawTracepoint,
+        since: "6.8, and some 6.1",
+        gives: "IPv4 ICMP errors that this node sends",
+        essential: false,
+        causes: &["firewall-reject", "service-no-endpoints", "unreachable"],
+    },
+    Hook {
+        name: "tcp_receive_reset",
+        kind: Kind::RawTracepoint,
+        since: "5.10",
+        gives: "resets received",
+        essential: false,
+        causes: &["connection-reset", "keepalive-race", "no-listener"],
+    },
+    Hook {
+        name: "tcp_send_reset",
+        kind: Kind::RawTracepoint,
+        since: "5.10; reasons and closed ports 6.10",
+        gives: "resets sent, and by whom",
+        essential: false,
+        causes: &["connection-reset", "no-listener", "client-abandoned"],
+    },
+    Hook {
+        name: "tcp_retransmit_skb",
+        kind: Kind::RawTracepoint,
+        since: "5.10; unsent ones 6.18",
+        gives: "SYNs without an answer, early",
+        essential: false,
+        causes: &["connect-timeout"],
+    },
+    Hook {
+        name: "tcp_retransmit_synack",
+        kind: Kind::RawTracepoint,
+        since: "5.10",
+        gives: "reply paths that drop",
+        essential: false,
+        causes: &["connect-timeout"],
+    },
+    Hook {
+        name: "inet_sk_error_report",
+        kind: Kind::RawTracepoint,
+        since: "5.14",
+        gives: "errors reported to a socket without a reset",
+        essential: false,
+        causes: &["unreachable", "dns-unavailable"],
+    },
+    Hook {
+        name: "tcp_rcv_space_adjust",
+        kind: Kind::RawTracepoint,
+        since: "5.10",
+        gives: "which thread read a request",
+        essential: false,
+        causes: &["app-crash"],
+    },
+    Hook {
+        name: "mark_victim",
+        kind: Kind::RawTracepoint,
+        since: "5.10",
+        gives: "processes that the kernel kills for memory",
+        essential: false,
+        causes: &["oom-killed"],
+    },
+    Hook {
+        name: "sched_process_exit",
+        kind: Kind::RawTracepoint,
+        since: "5.10",
+        gives: "processes that end, with signal or exit code",
+        essential: false,
+        causes: &["app-crash", "crash-loop", "oom-killed"],
+    },
+    Hook {
+        name: "cgroup_mkdir",
+        kind: Kind::RawTracepoint,
+        since: "5.10",
+        gives: "containers that come",
+        essential: false,
+        causes: &[],
+    },
+    Hook {
+        name: "cgroup_rmdir",
+        kind: Kind::RawTracepoint,
+        since: "5.10",
+        gives: "containers that go",
+        essential: false,
+        causes: &[],
+    },
+];
+
+/// A hook that isn't attached, and why.
+#[derive(Debug, Clone)]
+pub struct Skipped {
+    pub hook: &'static Hook,
+    pub reason: String,
+}
+
+/// What is to be attached.
+#[derive(Debug, Default)]
+pub struct Plan {
+    pub attach: Vec<&'static Hook>,
+    pub skipped: Vec<Skipped>,
+}
+
+impl Plan {
+    /// Essential hooks that this kernel can't have.
+    pub fn missing_essential(&self) -> impl Iterator<Item = &Skipped> {
+        self.skipped.iter().filter(|skipped| skipped.hook.essential)
+    }
+}
+
+/// Decides every row of [`HOOKS`].
+pub fn plan(has_tracepoint: impl Fn(&str) -> bool, cgroup2: bool) -> Plan {
+    let mut plan = Plan::default();
+    for hook in HOOKS {
+        let reason = match hook.kind {
+            Kind::RawTracepoint if !has_tracepoint(hook.name) => {
+                Some(format!("this kernel has no tracepoint {} (kernels that have it: {})", hook.name, hook.since))
+            }
+            kind if kind.by_cgroup() && !cgroup2 => Some("no cgroup v2 file system is mounted".to_owned()),
+            _ => None,
+        };
+        match reason {
+            Some(reason) => plan.skipped.push(Skipped { hook, reason }),
+            None => plan.attach.push(hook),
+        }
+    }
+    plan
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everything_where_the_kernel_has_everything() {
+        let plan = plan(|_| true, true);
+        assert_eq!((plan.attach.len(), plan.skipped.len()), (HOOKS.len(), 0));
+    }
+
+    #[test]
+    fn an_old_kernel_loses_optional_hooks_only() {
+        let plan = plan(|name| name != "icmp_send" && name != "inet_sk_error_report", true);
+        let skipped: Vec<_> = plan.skipped.iter().map(|skipped| skipped.hook.name).collect();
+        assert_eq!(skipped, ["icmp_send", "inet_sk_error_report"]);
+        assert_eq!(plan.missing_essential().count(), 0);
+        assert!(plan.skipped[0].reason.contains("icmp_send"));
+    }
+
+    #[test]
+    fn without_cgroup2_the_packet_hooks_are_missing() {
+        let plan = plan(|_| true, false);
+        let missing: Vec<_> = plan.missing_essential().map(|skipped| skipped.hook.name).collect();
+        assert_eq!(missing, ["egress", "ingress"]);
+    }
+}

@@ -1,0 +1,159 @@
+//! Kernel addresses to symbol names, from `/proc/kallsyms`.
+//!
+//! Read on the first question, and again when an address lies outside everything known (a module was loaded since), at
+//! most once per interval of questions: drops may be many. Only text symbols are kept, in two compact tables.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+
+/// Questions about unknown addresses between two readings of the file.
+const REFRESH_EVERY: u32 = 1000;
+
+/// Symbols end somewhere: an address further than this beyond a symbol's start isn't part of it.
+const LARGEST_FUNCTION: u64 = 1 << 20;
+
+/// The kernel's symbols, read lazily.
+#[derive(Debug)]
+pub struct Symbols {
+    path: PathBuf,
+    table: Option<Table>,
+    misses: u32,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    /// Sorted: address, and where its name begins in `names`.
+    entries: Vec<(u64, u32)>,
+    names: String,
+}
+
+impl Symbols {
+    /// Of the running kernel.
+    pub fn new() -> Self {
+        Self::from_path(Path::new("/proc/kallsyms"))
+    }
+
+    /// Of a copy of the file.
+    pub fn from_path(path: &Path) -> Self {
+        Self { path: path.into(), table: None, misses: 0 }
+    }
+
+    /// The function that an address lies in, without compiler suffixes; `None` if unknown, or if the kernel hides
+    /// addresses (`kptr_restrict` without CAP_SYSLOG).
+    pub fn name(&mut self, address: u64) -> Option<&str> {
+        if address == 0 {
+            return None;
+        }
+        let known = self.table.as_ref().is_some_and(|table| table.find(address).is_some());
+        if !known {
+            if self.table.is_none() || self.misses >= REFRESH_EVERY {
+                self.table = Some(read(&self.path).unwrap_or_default());
+                self.misses = 0;
+            } else {
+                self.misses += 1;
+            }
+        }
+        self.table.as_ref()?.find(address)
+    }
+
+    /// Whether addresses can be named at all. Looks at the beginning of the file only.
+    pub fn readable(&self) -> bool {
+        let Ok(file) = std::fs::File::open(&self.path) else { return false };
+        // Per-CPU variables come first, at small addresses; hidden ones are all zero.
+        let lines = BufReader::new(file).lines().map_while(Result::ok).take(10_000);
+        lines.into_iter().any(|line| line.starts_with("ffff"))
+    }
+}
+
+impl Default for Symbols {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Table {
+    fn find(&self, address: u64) -> Option<&str> {
+        // The last symbol that begins at or before the address. A return address may be the first byte after the call,
+        // but a call is never a function's last instruction for functions that return.
+        let index = self.entries.partition_point(|(start, _)| *start <= address).checked_sub(1)?;
+        let (start, name) = self.entries[index];
+        if address - start >= LARGEST_FUNCTION {
+            return None;
+        }
+        self.names[name as usize..].split('\n').next()
+    }
+}
+
+fn read(path: &Path) -> std::io::Result<Table> {
+    parse(BufReader::new(std::fs::File::open(path)?))
+}
+
+/// Lines are `ffffffff81000000 T _text [module]`.
+fn parse(mut lines: impl BufRead) -> std::io::Result<Table> {
+    let mut table = Table::default();
+    let mut line = String::new();
+    while {
+        line.clear();
+        lines.read_line(&mut line)? > 0
+    } {
+        let mut words = line.split_ascii_whitespace();
+        let (Some(address), Some(kind), Some(name)) = (words.next(), words.next(), words.next()) else { continue };
+        if !matches!(kind, "t" | "T" | "w" | "W") {
+            continue;
+        }
+        match u64::from_str_radix(address, 16) {
+            // Hidden addresses are all zero.
+            Ok(0) | Err(_) => {}
+            Ok(address) => {
+                table.entries.push((address, table.names.len() as u32));
+                table.names.push_str(strip_suffixes(name));
+                table.names.push('\n');
+            }
+        }
+    }
+    table.entries.sort_unstable();
+    table.entries.shrink_to_fit();
+    table.names.shrink_to_fit();
+    Ok(table)
+}
+
+/// Compilers split and clone functions: `tcp_v4_rcv.constprop.0` is `tcp_v4_rcv`.
+pub fn strip_suffixes(name: &str) -> &str {
+    const SUFFIXES: [&str; 5] = [".isra.", ".constprop.", ".part.", ".cold", ".llvm."];
+    let end = SUFFIXES.iter().filter_map(|suffix| name.find(suffix)).min().unwrap_or(name.len());
+    &name[..end]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LINES: &str = "ffffffff81000000 T nf_hook_slow\n\
+                         ffffffff81000100 t nft_do_chain.isra.0\t[nf_tables]\n\
+                         ffffffff81000200 D a_variable\n\
+                         ffffffff81000300 t __netif_receive_skb_core.constprop.0.part.1\n";
+
+    #[test]
+    fn nearest_symbol_below() {
+        let table = parse(LINES.as_bytes()).unwrap();
+        assert_eq!(table.find(0xffff_ffff_8100_00ff), Some("nf_hook_slow"));
+        assert_eq!(table.find(0xffff_ffff_8100_0210), Some("nft_do_chain"));
+        assert_eq!(table.find(0xffff_ffff_8100_0300), Some("__netif_receive_skb_core"));
+        assert_eq!(table.find(0xffff_ffff_8000_0000), None);
+        assert_eq!(table.find(u64::MAX), None);
+    }
+
+    #[test]
+    fn hidden_addresses_name_nothing() {
+        let table = parse("0000000000000000 T nf_hook_slow\n0000000000000000 T ip_rcv\n".as_bytes()).unwrap();
+        assert!(table.entries.is_empty());
+        assert_eq!(table.find(0xffff_ffff_8100_0000), None);
+    }
+
+    #[test]
+    fn suffixes() {
+        assert_eq!(strip_suffixes("ip_rcv_core.isra.0"), "ip_rcv_core");
+        assert_eq!(strip_suffixes("f.cold"), "f");
+        assert_eq!(strip_suffixes("ip_rcv"), "ip_rcv");
+    }
+}

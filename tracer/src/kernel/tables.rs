@@ -1,0 +1,179 @@
+//! What the programs keep in maps, read by user space: counters, connections, captured heads, pending things.
+
+use std::time::Duration;
+
+use aya::Ebpf;
+use rustc_hash::FxHashMap;
+use tracer_common::Actor;
+use tracer_common::conn::{Conn, HeadKey, conn_flag};
+use tracer_common::event::{ConnectAttempt, DnsKey, DnsPending, Heads, PendingConnect};
+use tracer_common::stats::{Counter, CounterKey, Stat};
+use zerocopy::FromZeros;
+
+use super::map::{MapError, Table};
+
+/// `TCP_SYN_SENT` (include/net/tcp_states.h).
+const SYN_SENT: u32 = 2;
+
+/// The maps.
+pub struct Tables {
+    conn: Table<u64, Conn>,
+    heads: Table<HeadKey, Heads>,
+    dns: Table<DnsKey, DnsPending>,
+    connects: Table<Actor, PendingConnect>,
+    stats: Table<u32, u64>,
+    counters: Table<CounterKey, Counter>,
+}
+
+impl Tables {
+    pub(super) fn take(ebpf: &mut Ebpf) -> Result<Self, MapError> {
+        Ok(Self {
+            conn: Table::take(ebpf, "CONN")?,
+            heads: Table::take(ebpf, "HEADS")?,
+            dns: Table::take(ebpf, "DNS_PENDING")?,
+            connects: Table::take(ebpf, "PENDING_CONNECT")?,
+            stats: Table::take(ebpf, "STATS")?,
+            counters: Table::take(ebpf, "COUNTERS")?,
+        })
+    }
+
+    /// Another handle of the statistics: the flight recorder's positions are among them.
+    pub(super) fn share_stats(&self) -> Result<Table<u32, u64>, MapError> {
+        self.stats.share()
+    }
+
+    /// Losses and skips since the start, summed over CPUs, indexed by [`Stat`].
+    ///
+    /// # Errors
+    /// Like every method here: where the kernel refuses to read the map.
+    pub fn stats(&self) -> Result<[u64; Stat::COUNT], MapError> {
+        let mut stats = [0; Stat::COUNT];
+        for (index, stat) in stats.iter_mut().enumerate() {
+            *stat = self.stats.get(&(index as u32))?.iter().sum();
+        }
+        Ok(stats)
+    }
+
+    /// Requests counted in the kernel since the start, summed over CPUs.
+    pub fn counters(&self) -> Result<Vec<(CounterKey, Counter)>, MapError> {
+        let mut sums: FxHashMap<CounterKey, Counter> = FxHashMap::default();
+        self.counters.for_each(|key, counter| add(sums.entry(*key).or_insert_with(Counter::new_zeroed), counter))?;
+        Ok(sums.into_iter().collect())
+    }
+
+    /// Connections on which something is unanswered: a request, or the connect itself.
+    pub fn open_connections(&self) -> Result<Vec<(u64, Conn)>, MapError> {
+        let mut open = Vec::new();
+        self.conn.for_each(|sock, conn| {
+            if unanswered(conn) {
+                open.push((*sock, *conn));
+            }
+        })?;
+        Ok(open)
+    }
+
+    /// One connection's record.
+    pub fn connection(&self, sock: u64) -> Result<Option<Conn>, MapError> {
+        Ok(self.conn.get(&sock)?.pop())
+    }
+
+    /// The captured heads of one request.
+    pub fn heads(&self, sock: u64, slot: u8) -> Result<Option<Heads>, MapError> {
+        Ok(self.heads.get(&HeadKey { sock, slot: u64::from(slot) })?.pop())
+    }
+
+    /// DNS queries asked longer than `older_than` ago: returned once, and removed. A query that is answered meanwhile is
+    /// not returned.
+    pub fn sweep_dns(&self, now_ns: u64, older_than: Duration) -> Result<Vec<(DnsKey, DnsPending)>, MapError> {
+        sweep(&self.dns, |_, query| is_older(now_ns, query.start_ns, older_than))
+    }
+
+    /// Connects that never entered SYN_SENT: returned once, and removed.
+    pub fn sweep_connects(&self, now_ns: u64, older_than: Duration) -> Result<Vec<ConnectAttempt>, MapError> {
+        let gone = sweep(&self.connects, |_, pending| is_older(now_ns, pending.at_ns, older_than))?;
+        Ok(gone.into_iter().map(|(actor, pending)| ConnectAttempt { actor, pending }).collect())
+    }
+
+    /// Removes records without activity for that long and with nothing outstanding, with their heads: those of sockets
+    /// whose end was missed. Best effort; a connection that wakes up after is joined in the middle. Returns how many.
+    pub fn sweep_conns(&self, now_ns: u64, older_than: Duration) -> Result<usize, MapError> {
+        let gone = sweep(&self.conn, |_, conn| !unanswered(conn) && is_older(now_ns, last_active(conn), older_than))?;
+        for (sock, conn) in &gone {
+            for request in &conn.requests {
+                self.heads.delete(&HeadKey { sock: *sock, slot: u64::from(request.slot) })?;
+            }
+        }
+        Ok(gone.len())
+    }
+}
+
+/// Finds, then removes; what was removed by someone else meanwhile isn't returned.
+fn sweep<K, V>(table: &Table<K, V>, is_due: impl Fn(&K, &V) -> bool) -> Result<Vec<(K, V)>, MapError>
+where
+    K: Copy + zerocopy::FromBytes + zerocopy::IntoBytes + zerocopy::Immutable,
+    V: Copy + zerocopy::FromBytes + zerocopy::IntoBytes + zerocopy::Immutable,
+{
+    let mut due = Vec::new();
+    table.for_each(|key, value| {
+        if is_due(key, value) {
+            due.push((*key, *value));
+        }
+    })?;
+    let mut removed = Vec::with_capacity(due.len());
+    for (key, value) in due {
+        if table.delete(&key)? {
+            removed.push((key, value));
+        }
+    }
+    Ok(removed)
+}
+
+fn is_older(now_ns: u64, then_ns: u64, age: Duration) -> bool {
+    u128::from(now_ns.saturating_sub(then_ns)) >= age.as_nanos()
+}
+
+fn last_active(conn: &Conn) -> u64 {
+    conn.last_ns.into_iter().fold(conn.born_ns.max(conn.established_ns).max(conn.closing_ns), u64::max)
+}
+
+fn unanswered(conn: &Conn) -> bool {
+    conn.begun > conn.answered || conn.state == SYN_SENT || {
+        // Joined in the middle of the handshake.
+        conn.established_ns == 0
+            && conn.flags & (conn_flag::ESTABLISHED | conn_flag::JOINED) == 0
+            && conn.syn_retransmits > 0
+    }
+}
+
+fn add(sum: &mut Counter, counter: &Counter) {
+    let Counter { status_class, latency_sum_ns, latency } = counter;
+    sum.status_class.iter_mut().zip(status_class).for_each(|(sum, value)| *sum += value);
+    sum.latency_sum_ns += latency_sum_ns;
+    sum.latency.iter_mut().zip(latency).for_each(|(sum, value)| *sum += value);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_open() {
+        let mut conn = Conn::new_zeroed();
+        conn.flags = conn_flag::ESTABLISHED;
+        assert!(!unanswered(&conn));
+        conn.begun = 1;
+        assert!(unanswered(&conn));
+        conn.answered = 1;
+        assert!(!unanswered(&conn));
+        conn.state = SYN_SENT;
+        assert!(unanswered(&conn));
+    }
+
+    #[test]
+    fn age() {
+        assert!(is_older(2_000_000_000, 1_000_000_000, Duration::from_secs(1)));
+        assert!(!is_older(1_999_999_999, 1_000_000_000, Duration::from_secs(1)));
+        // A record made after `now` was read.
+        assert!(!is_older(1, 2, Duration::from_nanos(1)));
+    }
+}

@@ -1,0 +1,157 @@
+//! The real object on the running kernel. Needs root and an object: set `TRACER_BPF_OBJECT` to its path, and run
+//! `cargo test -p tracer kernel::tests -- --ignored --test-threads=1`.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::time::Duration;
+
+use tracer_common::event::{Header, kind};
+use tracer_common::stats::Stat;
+use zerocopy::FromBytes;
+
+use super::{Kernel, Options, ring::Ring};
+use crate::clock;
+
+fn start(options: &Options) -> Kernel {
+    let path = std::env::var("TRACER_BPF_OBJECT").expect("TRACER_BPF_OBJECT names the object");
+    Kernel::start(&std::fs::read(path).unwrap(), options).unwrap()
+}
+
+/// Answers one request per connection in a child process: the tracer's own sockets are not events.
+fn exchange(status: &str) {
+    let script = format!(
+        "import socket,threading\n\
+         s=socket.create_server(('127.0.0.1',0))\n\
+         def serve():\n c,_=s.accept()\n c.recv(4096)\n c.sendall(b'HTTP/1.1 {status}\\r\\nContent-Length: 2\\r\\n\\r\\nno')\n c.close()\n\
+         t=threading.Thread(target=serve);t.start()\n\
+         c=socket.create_connection(s.getsockname())\n\
+         c.sendall(b'GET /checkout HTTP/1.1\\r\\nHost: a\\r\\n\\r\\n')\n\
+         while c.recv(4096): pass\n\
+         t.join()\n"
+    );
+    let done = std::process::Command::new("python3").args(["-c", &script]).status().unwrap();
+    assert!(done.success());
+}
+
+fn kinds(kernel: &mut Kernel) -> Vec<(Ring, u16)> {
+    std::thread::sleep(Duration::from_millis(100));
+    let mut found = Vec::new();
+    kernel.rings.drain(10_000, |ring, bytes| {
+        let (header, _) = Header::read_from_prefix(bytes).unwrap();
+        assert!(header.len as usize <= bytes.len());
+        found.push((ring, header.kind));
+    });
+    found
+}
+
+#[test]
+#[ignore = "needs root and TRACER_BPF_OBJECT"]
+fn every_hook_attaches_and_a_failure_is_an_event() {
+    let mut kernel = start(&Options::default());
+    let skipped: Vec<_> =
+        kernel.session.plan.skipped.iter().map(|skipped| (skipped.hook.name, &skipped.reason)).collect();
+    assert_eq!(skipped, []);
+    assert!(kernel.session.programs().iter().all(|program| program.loaded && program.attached));
+
+    exchange("200 OK");
+    assert!(!kinds(&mut kernel).iter().any(|(_, kind)| *kind == kind::EXCHANGE), "successes aren't streamed");
+    let (flight, overwritten) = kernel.flight.read_new().unwrap();
+    let ours: Vec<_> = flight.iter().filter(|record| record.line.starts_with(b"GET /checkout")).collect();
+    assert_eq!((ours.len(), overwritten), (2, 0), "both ends");
+    assert!(kernel.flight.read_new().unwrap().0.iter().all(|record| !record.line.starts_with(b"GET /checkout")));
+    assert!(kernel.tables.stats().unwrap()[Stat::Requests as usize] >= 2);
+    assert!(!kernel.tables.counters().unwrap().is_empty());
+
+    exchange("503 Service Unavailable");
+    let found = kinds(&mut kernel);
+    assert_eq!(found.iter().filter(|found| **found == (Ring::Failures, kind::EXCHANGE)).count(), 2, "{found:?}");
+    assert_eq!(kernel.tables.stats().unwrap()[Stat::LostFailures as usize], 0);
+}
+
+#[test]
+#[ignore = "needs root and TRACER_BPF_OBJECT"]
+fn pending_things_are_swept() {
+    let kernel = start(&Options::default());
+    let query = "import socket;s=socket.socket(socket.AF_INET,socket.SOCK_DGRAM);\
+                 s.sendto(b'\\x12\\x34\\x01\\0\\0\\x01\\0\\0\\0\\0\\0\\0\\x01a\\x02bc\\0\\0\\x01\\0\\x01',('127.0.0.1',53))";
+    assert!(std::process::Command::new("python3").args(["-c", query]).status().unwrap().success());
+    let now = clock::monotonic_ns();
+    assert!(kernel.tables.sweep_dns(now, Duration::from_secs(3600)).unwrap().is_empty());
+    let found = kernel.tables.sweep_dns(clock::monotonic_ns(), Duration::ZERO).unwrap();
+    assert!(found.iter().any(|(key, _)| key.id == 0x1234), "{}", found.len());
+    assert!(kernel.tables.sweep_dns(clock::monotonic_ns(), Duration::ZERO).unwrap().is_empty());
+
+    let unroutable = "import socket\ns=socket.socket()\ntry: s.connect(('240.0.0.1',80))\nexcept OSError: pass";
+    assert!(std::process::Command::new("python3").args(["-c", unroutable]).status().unwrap().success());
+    let attempts = kernel.tables.sweep_connects(clock::monotonic_ns(), Duration::ZERO).unwrap();
+    eprintln!("connects that died early: {}", attempts.len());
+    kernel.tables.sweep_conns(clock::monotonic_ns(), Duration::ZERO).unwrap();
+}
+
+#[test]
+#[ignore = "needs root and TRACER_BPF_OBJECT"]
+fn an_unanswered_request_is_open_with_its_head() {
+    let kernel = start(&Options::default());
+    let script = "import socket,time\n\
+                  s=socket.create_server(('127.0.0.1',0))\n\
+                  c=socket.create_connection(s.getsockname())\n\
+                  c.sendall(b'GET /slow HTTP/1.1\\r\\nHost: a\\r\\n\\r\\n')\n\
+                  print('sent',flush=True)\n\
+                  time.sleep(60)\n";
+    let mut child = std::process::Command::new("python3")
+        .args(["-c", script])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = [0; 5];
+    child.stdout.as_mut().unwrap().read_exact(&mut line).unwrap();
+    let open = kernel.tables.open_connections().unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let with_head = open.iter().filter(|(sock, conn)| {
+        conn.requests.iter().any(|request| {
+            request.head_len > 0
+                && kernel
+                    .tables
+                    .heads(*sock, request.slot)
+                    .unwrap()
+                    .is_some_and(|heads| heads.request.starts_with(b"GET /slow"))
+        })
+    });
+    assert_eq!(with_head.count(), 2, "both ends, of {}", open.len());
+}
+
+#[test]
+#[ignore = "needs root and TRACER_BPF_OBJECT"]
+fn waiting_wakes_up() {
+    let mut kernel = start(&Options { all_requests: true, ..Options::default() });
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        kernel.rings.drain(usize::MAX, |_, _| {});
+        let work = std::thread::spawn(|| {
+            std::thread::sleep(Duration::from_millis(200));
+            exchange("500 Internal Server Error");
+        });
+        let mut exchanges = 0;
+        while exchanges < 2 {
+            tokio::time::timeout(Duration::from_secs(5), kernel.rings.ready()).await.expect("a wake-up").unwrap();
+            kernel.rings.drain(64, |_, bytes| {
+                exchanges += usize::from(Header::read_from_prefix(bytes).unwrap().0.kind == kind::EXCHANGE);
+            });
+        }
+        work.join().unwrap();
+    });
+}
+
+#[test]
+#[ignore = "needs root and TRACER_BPF_OBJECT"]
+fn own_sockets_are_no_events() {
+    let mut kernel = start(&Options::default());
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut client = TcpStream::connect(server.local_addr().unwrap()).unwrap();
+    let (mut accepted, _) = server.accept().unwrap();
+    client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    accepted.write_all(b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n").unwrap();
+    client.read_exact(&mut [0; 12]).unwrap();
+    eprintln!("events about own sockets: {:?}", kinds(&mut kernel));
+}
