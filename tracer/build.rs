@@ -7,10 +7,8 @@
 
 use std::env;
 use std::error::Error;
-use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 #[path = "../xtask/src/ebpf_toolchain.rs"]
 mod ebpf_toolchain;
@@ -27,8 +25,7 @@ const INPUTS: &[&str] = &[
 ];
 
 /// What decides which compiler, or which object, is used.
-const VARIABLES: &[&str] =
-    &["TRACER_BPF_OBJECT", "TRACER_BPF_SKIP", "TRACER_BPF_RUSTC", "RUSTUP_HOME", "CARGO_HOME", "PATH"];
+const VARIABLES: &[&str] = &["TRACER_BPF_OBJECT", "TRACER_BPF_SKIP", "TRACER_BPF_RUSTC"];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=build.rs");
@@ -70,7 +67,9 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 fn build(toolchain: &ebpf_toolchain::Toolchain, root: &Path, object: &Path) -> Result<(), Box<dyn Error>> {
-    let ebpf_toolchain::Toolchain { compiler, linker } = toolchain;
+    for tool in [&toolchain.compiler.rustc, &toolchain.linker.path] {
+        println!("cargo::rerun-if-changed={}", tool.display());
+    }
     let outer_cargo = PathBuf::from(env::var_os("CARGO").ok_or("CARGO is not set")?);
     let target = match env::var("CARGO_CFG_TARGET_ENDIAN")?.as_str() {
         "big" => "bpfeb-unknown-none",
@@ -78,19 +77,8 @@ fn build(toolchain: &ebpf_toolchain::Toolchain, root: &Path, object: &Path) -> R
     };
     // A target directory of its own: cargo locks the one that this build script runs in.
     let target_dir = object.with_file_name("ebpf");
-    let mut cargo = Command::new(compiler.cargo.as_ref().unwrap_or(&outer_cargo));
-    clear_inherited(&mut cargo);
-    cargo
-        .current_dir(root)
-        .args(["build", "--package", "tracer-ebpf", "--bin", "tracer", "--release"])
-        .args(["--target", target, "-Z", "build-std=core", "--target-dir"])
-        .arg(&target_dir)
-        .env("RUSTC", &compiler.rustc)
-        .env("CARGO_TERM_COLOR", "never")
-        .env("CARGO_ENCODED_RUSTFLAGS", rustflags(&linker.path)?);
-    if compiler.bootstrap {
-        cargo.env("RUSTC_BOOTSTRAP", "1");
-    }
+    let mut cargo = toolchain.cargo_build(&outer_cargo, target, &env::var("CARGO_CFG_TARGET_ARCH")?);
+    cargo.current_dir(root).args(["--package", "tracer-ebpf", "--bin", "tracer", "--target-dir"]).arg(&target_dir);
     let out = cargo.output().map_err(|error| format!("{}: {error}", cargo.get_program().display()))?;
     let messages = String::from_utf8_lossy(&out.stderr);
     let kind = if out.status.success() { "warning" } else { "error" };
@@ -100,46 +88,11 @@ fn build(toolchain: &ebpf_toolchain::Toolchain, root: &Path, object: &Path) -> R
         println!("cargo::{kind}={line}");
     }
     if !out.status.success() {
-        println!("cargo::error=the kernel programs don't compile with {}", compiler.rustc.display());
+        println!("cargo::error=the kernel programs don't compile with {}", toolchain.compiler.rustc.display());
         return Ok(());
     }
     fs::copy(target_dir.join(target).join("release/tracer"), object)?;
     Ok(())
-}
-
-/// `--btf` makes the linker write type information, which needs debug information to be made from.
-fn rustflags(linker: &Path) -> Result<OsString, Box<dyn Error>> {
-    let arch = env::var("CARGO_CFG_TARGET_ARCH")?;
-    let mut flags = OsString::from(format!("--cfg=bpf_target_arch=\"{arch}\"\x1f-Cdebuginfo=2\x1f-Clink-arg=--btf"));
-    flags.push("\x1f-Clinker=");
-    flags.push(linker);
-    Ok(flags)
-}
-
-/// The outer cargo speaks to us by environment, and so it would to the inner one: its flags, compiler wrappers,
-/// toolchain and target directory are not for the kernel programs. Where crates come from, and the job server, are.
-fn clear_inherited(command: &mut Command) {
-    const KEPT: &[&str] =
-        &["CARGO_HOME", "CARGO_MAKEFLAGS", "CARGO_NET_", "CARGO_HTTP_", "CARGO_SOURCE_", "CARGO_REGISTR"];
-    const CLEARED: &[&str] = &["CARGO", "RUSTC", "RUSTDOC", "RUSTFLAGS", "RUSTUP_TOOLCHAIN", "AYA_"];
-    const EXACT: &[&str] = &[
-        "TARGET",
-        "HOST",
-        "PROFILE",
-        "DEBUG",
-        "OPT_LEVEL",
-        "OUT_DIR",
-        "NUM_JOBS",
-        "LD_LIBRARY_PATH",
-        "__CARGO_DEFAULT_LIB_METADATA",
-    ];
-    for (name, _) in env::vars_os() {
-        let text = name.to_string_lossy();
-        let starts = |prefixes: &[&str]| prefixes.iter().any(|prefix| text.starts_with(prefix));
-        if EXACT.contains(&&*text) || (starts(CLEARED) && !starts(KEPT)) {
-            command.env_remove(&name);
-        }
-    }
 }
 
 fn is_progress(line: &str) -> bool {

@@ -4,33 +4,74 @@
 //! `tracer/build.rs` includes this file too, hence `std` only. It only looks: it never installs or downloads.
 
 use std::env;
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// A compiler, and the cargo to drive it with.
 #[derive(Debug, Clone)]
-pub struct Compiler {
-    pub rustc: PathBuf,
+pub(crate) struct Compiler {
+    pub(crate) rustc: PathBuf,
     /// `None`: the cargo that runs us.
-    pub cargo: Option<PathBuf>,
+    pub(crate) cargo: Option<PathBuf>,
     /// A release compiler refuses `-Z build-std` unless told otherwise.
-    pub bootstrap: bool,
-    pub llvm: u32,
+    pub(crate) bootstrap: bool,
+    pub(crate) llvm: u32,
 }
 
 /// `bpf-linker`, and the LLVM it is linked to where the binary tells.
 #[derive(Debug, Clone)]
-pub struct Linker {
-    pub path: PathBuf,
-    pub llvm: Option<u32>,
+pub(crate) struct Linker {
+    pub(crate) path: PathBuf,
+    pub(crate) llvm: Option<u32>,
 }
 
 /// Everything the object needs, beside a network for crates.
 #[derive(Debug, Clone)]
-pub struct Toolchain {
-    pub compiler: Compiler,
-    pub linker: Linker,
+pub(crate) struct Toolchain {
+    pub(crate) compiler: Compiler,
+    pub(crate) linker: Linker,
+}
+
+impl Toolchain {
+    /// `cargo build` for the BPF target, with nothing of the surrounding cargo's environment. The caller adds what to
+    /// build and the target directory.
+    pub(crate) fn cargo_build(&self, outer_cargo: &Path, target: &str, arch: &str) -> Command {
+        let Self { compiler, linker } = self;
+        let mut cargo = Command::new(compiler.cargo.as_deref().unwrap_or(outer_cargo));
+        clear_inherited(&mut cargo);
+        // `--btf` makes the linker write type information, and it makes that from debug information.
+        let mut flags = OsString::from(format!("--cfg=bpf_target_arch=\"{arch}\"\x1f-Cdebuginfo=2"));
+        flags.push("\x1f-Clink-arg=--btf\x1f-Clinker=");
+        flags.push(&linker.path);
+        cargo
+            .args(["build", "--release", "--target", target, "-Z", "build-std=core"])
+            .env("RUSTC", &compiler.rustc)
+            .env("CARGO_TERM_COLOR", "never")
+            .env("CARGO_ENCODED_RUSTFLAGS", flags);
+        if compiler.bootstrap {
+            cargo.env("RUSTC_BOOTSTRAP", "1");
+        }
+        cargo
+    }
+}
+
+/// The outer cargo speaks to us by environment, and so it would to the inner one: its flags, compiler wrappers,
+/// toolchain and target directory are not for the kernel programs. Where crates come from, and the job server, are.
+fn clear_inherited(command: &mut Command) {
+    const KEPT: &[&str] =
+        &["CARGO_HOME", "CARGO_MAKEFLAGS", "CARGO_NET_", "CARGO_HTTP_", "CARGO_SOURCE_", "CARGO_REGISTR"];
+    const CLEARED: &[&str] = &["CARGO", "RUSTC", "RUSTDOC", "RUSTFLAGS", "RUSTUP_TOOLCHAIN", "AYA_", "LD_LIBRARY_PATH"];
+    const SET_FOR_BUILD_SCRIPTS: &[&str] =
+        &["TARGET", "HOST", "PROFILE", "DEBUG", "OPT_LEVEL", "OUT_DIR", "NUM_JOBS", "__CARGO_DEFAULT_LIB_METADATA"];
+    for (name, _) in env::vars_os() {
+        let text = name.to_string_lossy();
+        let starts = |prefixes: &[&str]| prefixes.iter().any(|prefix| text.starts_with(prefix));
+        if SET_FOR_BUILD_SCRIPTS.contains(&&*text) || (starts(CLEARED) && !starts(KEPT)) {
+            command.env_remove(&name);
+        }
+    }
 }
 
 /// The toolchain to use, or in one clause what is missing.
@@ -40,7 +81,7 @@ pub struct Toolchain {
 /// 3. `/usr/bin/rustc`, a distribution's, when its sources are installed.
 ///
 /// A compiler whose LLVM is newer than the linker's is passed over: older LLVM can't read newer bitcode.
-pub fn find() -> Result<Toolchain, String> {
+pub(crate) fn find() -> Result<Toolchain, String> {
     let linker = find_linker().ok_or("`bpf-linker` is not installed")?;
     let mut too_new = None;
     for compiler in compilers() {
@@ -60,7 +101,7 @@ pub fn find() -> Result<Toolchain, String> {
 }
 
 /// `bpf-linker` on `PATH`, or where `cargo install` puts it.
-pub fn find_linker() -> Option<Linker> {
+pub(crate) fn find_linker() -> Option<Linker> {
     let on_path = env::var_os("PATH").unwrap_or_default();
     let path = env::split_paths(&on_path).chain(cargo_home().map(|home| home.join("bin"))).find_map(|dir| {
         let file = dir.join("bpf-linker");
@@ -71,7 +112,7 @@ pub fn find_linker() -> Option<Linker> {
 }
 
 /// Every compiler that has its sources, best first.
-pub fn compilers() -> impl Iterator<Item = Compiler> {
+pub(crate) fn compilers() -> impl Iterator<Item = Compiler> {
     candidates().into_iter().filter_map(|(rustc, cargo)| probe(rustc, cargo))
 }
 
