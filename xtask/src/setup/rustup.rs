@@ -22,6 +22,6 @@ pub(super) fn install_nightly() -> Result<()> {
     let mut install = cargo::program(Path::new("rustup"));
     install.args(["toolchain", "install", "nightly", "--component", "rust-src", "--profile", "minimal"]);
     // One try: a network that has no toolchains won't have any later.
-    install.args(["--no-self-update"]).env("RUSTUP_MAX_RETRIES", "0").stdout(std::io::stderr());
+    install.arg("--no-self-update").env("RUSTUP_MAX_RETRIES", "0").stdout(std::io::stderr());
     cargo::run(&mut install).context("rustup can't fetch a nightly toolchain")
 }
