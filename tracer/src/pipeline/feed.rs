@@ -19,8 +19,8 @@ use crate::verdict::Incident;
 const REMEMBERED: usize = 4096;
 
 /// The core, and those who listen to it.
-pub struct Feed<S> {
-    pub correlator: Correlator,
+pub(super) struct Feed<S> {
+    pub(super) correlator: Correlator,
     printer: Printer<S>,
     file: Option<(PathBuf, Writer<File>)>,
     found: Vec<Incident>,
@@ -33,7 +33,7 @@ pub struct Feed<S> {
 
 impl<S: Sink> Feed<S> {
     /// `file`: where the capture is written, if it is.
-    pub fn new(correlator: Correlator, printer: Printer<S>, file: Option<(PathBuf, Writer<File>)>) -> Self {
+    pub(super) fn new(correlator: Correlator, printer: Printer<S>, file: Option<(PathBuf, Writer<File>)>) -> Self {
         Self {
             correlator,
             printer,
@@ -46,7 +46,7 @@ impl<S: Sink> Feed<S> {
     }
 
     /// What the results go to.
-    pub fn printer(&mut self) -> &mut Printer<S> {
+    pub(super) fn printer(&mut self) -> &mut Printer<S> {
         &mut self.printer
     }
 
@@ -54,7 +54,7 @@ impl<S: Sink> Feed<S> {
     ///
     /// # Errors
     /// Where the capture file or the output can't be written.
-    pub fn push(&mut self, record: Record) -> Result<(), PipelineError> {
+    pub(super) fn push(&mut self, record: Record) -> Result<(), PipelineError> {
         let at = record.at;
         self.times = Some(self.times.map_or((at, at), |(first, last)| (first.min(at), last.max(at))));
         if let Some((path, file)) = &mut self.file {
@@ -71,7 +71,7 @@ impl<S: Sink> Feed<S> {
     }
 
     /// Failed requests so far.
-    pub fn failures(&self) -> u64 {
+    pub(super) fn failures(&self) -> u64 {
         self.failures.count
     }
 
@@ -79,7 +79,7 @@ impl<S: Sink> Feed<S> {
     ///
     /// # Errors
     /// Where the capture file can't be written.
-    pub fn flush_file(&mut self) -> Result<(), PipelineError> {
+    pub(super) fn flush_file(&mut self) -> Result<(), PipelineError> {
         self.on_file(Writer::flush)
     }
 
@@ -87,7 +87,7 @@ impl<S: Sink> Feed<S> {
     ///
     /// # Errors
     /// Where the capture file or the output can't be written.
-    pub fn finish(&mut self) -> Result<(), PipelineError> {
+    pub(super) fn finish(&mut self) -> Result<(), PipelineError> {
         self.on_file(Writer::flush)?;
         let at = self.times.map_or(0, |(_, last)| last);
         self.correlator.finish(at, &mut self.found);
@@ -99,7 +99,7 @@ impl<S: Sink> Feed<S> {
     ///
     /// # Errors
     /// Where the output can't be written.
-    pub fn conclude(&mut self, counted: Summary) -> Result<super::Finished, PipelineError> {
+    pub(super) fn conclude(&mut self, counted: Summary) -> Result<super::Finished, PipelineError> {
         let duration_ns = self.times.map_or(0, |(first, last)| last - first);
         let summary = Summary {
             duration_s: (duration_ns / 1_000_000) as f64 / 1000.0,
