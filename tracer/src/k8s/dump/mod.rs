@@ -106,6 +106,11 @@ fn read_yaml(path: &Path, mut reader: impl Read, dump: &mut Dump) -> Result<(), 
     // own limits against expansion bombs.
     let options = serde_saphyr::options! {
         with_snippet: false,
+        // The API writes YAML 1.1 and quotes what that would misread; nothing unquoted but true and false is a boolean,
+        // and no name or label is a number for having zeros in front or underscores inside.
+        strict_booleans: true,
+        leading_zero_numbers_as_strings: true,
+        underscored_numbers_as_strings: true,
         non_finite_float_policy: serde_saphyr::options::NonFiniteFloatPolicy::AsString,
         budget: serde_saphyr::budget! {
             max_reader_input_bytes: None,
