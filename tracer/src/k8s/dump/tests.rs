@@ -50,6 +50,20 @@ fn kinds_that_are_not_read_are_counted() {
     assert_eq!(names(&dump), ["cart"]);
 }
 
+#[test]
+fn of_a_pod_only_what_tells_something_is_kept() {
+    let text = format!(
+        "{POD}spec: {{containers: [{{name: c, resources: {{limits: {{cpu: 2, memory: 512Mi, gpu: 1}}}}}}]}}
+status: {{conditions: [{{type: Initialized, status: 'True'}}, {{type: Ready, status: 'True'}}, {{type: PodScheduled, status: 'False'}}]}}"
+    );
+    let dump = parse("dump", text.as_bytes()).unwrap();
+    let pod = &dump.objects.pods[0];
+    let limits = &pod.spec.containers[0].resources.limits;
+    assert_eq!((limits.cpu.as_deref(), limits.memory.as_deref()), (Some("2"), Some("512Mi")));
+    let kinds: Vec<_> = pod.status.conditions.iter().map(|condition| condition.kind.as_str()).collect();
+    assert_eq!(kinds, ["Ready", "PodScheduled"]);
+}
+
 #[rustfmt::skip] // one row a line
 #[rstest]
 #[case::yaml_syntax("a: [1", "`dump`: document 1: not valid YAML: ")]

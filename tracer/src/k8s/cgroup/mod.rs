@@ -10,6 +10,9 @@
 //! Below the container there may be more: an init system's slices, crun's `container`, delegated groups. Above the pod
 //! there may be another container (a node that is itself one), so the innermost pod counts.
 
+#[cfg(test)]
+mod tests;
+
 /// What a cgroup path says.
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
 pub struct ContainerRef {
@@ -172,6 +175,3 @@ pub fn parse_container_log_path(path: &str) -> Option<ContainerLog<'_>> {
         container_id: Some(id),
     })
 }
-
-#[cfg(test)]
-mod tests;
