@@ -4,10 +4,12 @@
 use std::io::Read;
 use std::time::Duration;
 
-use tracer_common::event::{Header, kind};
+use tracer_common::event::{Header, SkbDrop, kind};
 use tracer_common::stats::Stat;
 use zerocopy::FromBytes;
 
+use super::decode_stack::{self, Mechanism, NetfilterHook};
+use super::features::reason_name;
 use super::{Kernel, Options, ring::Ring};
 use crate::clock;
 
@@ -144,4 +146,29 @@ fn waiting_wakes_up() {
         }
         work.join().unwrap();
     });
+}
+
+#[test]
+#[ignore = "needs root and TRACER_BPF_OBJECT"]
+fn the_stack_of_a_drop_names_its_hook() {
+    let mut kernel = start(&Options::default());
+    // In a network namespace of its own, gone with the process.
+    let drop = "ip link set lo up && nft 'add table inet t; add chain inet t i { type filter hook input priority 0; }; \
+                add rule inet t i tcp dport 4243 drop' && \
+                python3 -c 'import socket; s=socket.socket(); s.settimeout(0.3); s.connect_ex((\"127.0.0.1\",4243))'";
+    assert!(std::process::Command::new("unshare").args(["-n", "sh", "-c", drop]).status().unwrap().success());
+    let mut drops = Vec::new();
+    kernel.rings.drain(10_000, |_, bytes| {
+        if Header::read_from_prefix(bytes).unwrap().0.kind == kind::KFREE_SKB {
+            drops.push(SkbDrop::read_from_prefix(bytes).unwrap().0);
+        }
+    });
+    let ours = drops.iter().find(|event| event.packet.destination_port == 4243).expect("a drop event");
+    let names: Vec<_> = ours.stack.iter().map(|address| kernel.symbols.name(*address).map(str::to_owned)).collect();
+    let place = decode_stack::decode(names.iter().map(Option::as_deref));
+    assert_eq!(place.hook, Some(NetfilterHook::Input), "{names:?}");
+    if kernel.session.features.release >= (6, 8) {
+        assert_eq!(place.mechanism, Some(Mechanism::Nftables), "{names:?}");
+    }
+    assert_eq!(reason_name(&kernel.session.features.drop_reasons, ours.reason).as_deref(), Some("NETFILTER_DROP"));
 }
