@@ -25,13 +25,14 @@ pub(crate) fn create(sock: u64, role: u8, flags: u32) -> Option<*mut Conn> {
         return None;
     }
     let conn = CONN.get_ptr_mut(sock)?;
+    let address = kernel::address(sock);
     // SAFETY: a live map value.
     unsafe {
         (*conn).born_ns = kernel::now();
-        (*conn).cgroup_id = kernel::sock_cgroup(sock);
+        (*conn).cgroup_id = kernel::sock_cgroup(address);
         (*conn).role = role;
         (*conn).flags = flags;
-        kernel::sock_tuple(sock, &mut (*conn).tuple);
+        kernel::sock_tuple(address, &mut (*conn).tuple);
     }
     if flags & conn_flag::JOINED != 0 {
         count(Stat::Joined);

@@ -129,3 +129,11 @@ pub(crate) fn sock_tuple_remote(sock: u64, tuple: &mut Tuple) {
     };
     tuple.remote_port = u16::from_be(read_or_zero(sock, offset!(skc_dport)));
 }
+
+/// A value of which the verifier knows nothing any more. For a socket that it knows as a pointer: arithmetic on it is
+/// refused otherwise.
+#[inline(always)]
+pub(crate) fn address(sock: u64) -> u64 {
+    // SAFETY: reads this program's own stack.
+    unsafe { bpf_probe_read_kernel(core::ptr::from_ref(&sock)).unwrap_or(0) }
+}

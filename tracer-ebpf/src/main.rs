@@ -2,6 +2,9 @@
 //! stands beside them. They observe only: every program that may allow or deny allows.
 #![no_std]
 #![no_main]
+// The verifier needs bounds checks in a form that LLVM would rewrite; see `packet::load_up_to`.
+#![feature(asm_experimental_arch)]
+#![expect(unreachable_pub, reason = "the program macros emit public items in private modules")]
 
 mod conn;
 mod emit;

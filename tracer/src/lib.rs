@@ -1,8 +1,17 @@
 //! From a kernel event to an explained incident.
+//!
+//! One direction, no cycles: `kernel` (hooks, rings) → `event` (decoded, parsed by `protocol`) → `correlate` (who made
+//! whom fail) → `verdict` (why) → `sink` (text, JSON, file). `k8s` and `host` name things. `event`, `protocol`, `k8s`,
+//! `correlate` and `verdict` are pure: without the feature `kernel` nothing else is built.
 #[cfg(feature = "kernel")]
 pub mod cli;
 #[cfg(feature = "kernel")]
 pub mod clock;
+pub mod correlate;
+pub mod event;
 pub mod host;
 pub mod k8s;
 pub mod kernel;
+pub mod protocol;
+pub mod sink;
+pub mod verdict;

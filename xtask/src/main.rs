@@ -1,1 +1,67 @@
-fn main() {}
+//! The project's own commands; `cargo xtask help` lists them. Each is also what continuous integration runs.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+mod cargo;
+mod ci;
+mod demo;
+mod ebpf_toolchain;
+mod setup;
+mod steps;
+mod test;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "The project's own commands", disable_help_subcommand = false)]
+struct Args {
+    #[command(subcommand)]
+    command: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Install what is missing to build, test and demonstrate
+    Setup,
+    /// Check format, lints and repository rules
+    Lint,
+    /// Run every test: unit, pure core, and those that need root and a real kernel
+    Test {
+        /// Passed on to each `cargo test`, for instance a test's name
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+    /// Break the test cluster in every way the tracer knows and watch it explain each
+    Demo {
+        /// What to print on standard output
+        #[arg(short, long, value_enum, default_value = "text")]
+        output: Output,
+    },
+    /// Everything that must pass before a change lands
+    Ci,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Output {
+    Text,
+    Json,
+}
+
+fn main() -> ExitCode {
+    let done = match Args::parse().command {
+        Task::Setup => setup::run(setup::Report::Always),
+        Task::Lint => ci::lint(),
+        Task::Test { args } => test::run(&args),
+        Task::Demo { output } => return demo::run(output),
+        Task::Ci => ci::run(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error),
+    }
+}
+
+fn fail(error: &anyhow::Error) -> ExitCode {
+    eprintln!("error: {error:#}");
+    ExitCode::FAILURE
+}

@@ -93,19 +93,23 @@ fn syn_sent(sock: u64, packet: &Packet) {
 #[inline(always)]
 fn icmp6_error(skb: *mut __sk_buff, packet: &Packet) {
     const DESTINATION_UNREACHABLE: u8 = 1;
-    let Some(icmp) = packet::load::<2>(skb, 40) else { return };
+    let Some(icmp) = packet::load::<[u8; 2]>(skb, 40) else { return };
     if icmp[0] != DESTINATION_UNREACHABLE || packet.payload_len < 44 {
         return;
     }
-    let Some(quoted) = packet::load::<44>(skb, 48) else { return };
-    let mut tuple = PacketTuple {
-        source_port: u16::from_be_bytes([quoted[40], quoted[41]]),
-        destination_port: u16::from_be_bytes([quoted[42], quoted[43]]),
-        protocol: quoted[6],
+    // The quoted packet begins behind 40 bytes of IPv6 and 8 of ICMPv6.
+    let Some(next_header) = packet::load::<[u8; 1]>(skb, 48 + 6) else { return };
+    let Some(source) = packet::load(skb, 48 + 8) else { return };
+    let Some(destination) = packet::load(skb, 48 + 24) else { return };
+    let Some(ports) = packet::load::<[u16; 2]>(skb, 48 + 40) else { return };
+    let tuple = PacketTuple {
+        source,
+        destination,
+        source_port: u16::from_be(ports[0]),
+        destination_port: u16::from_be(ports[1]),
+        protocol: next_header[0],
         ..Default::default()
     };
-    tuple.source.copy_from_slice(&quoted[8..24]);
-    tuple.destination.copy_from_slice(&quoted[24..40]);
     // SAFETY: a context field.
     let (sock, ifindex) = unsafe { ((*skb).__bindgen_anon_2.sk as u64, (*skb).ifindex) };
     emit::emit(
@@ -113,7 +117,7 @@ fn icmp6_error(skb: *mut __sk_buff, packet: &Packet) {
         IcmpError {
             header: emit::header::<IcmpError>(kind::ICMP_SEND),
             packet: tuple,
-            netns: kernel::sock_netns(sock),
+            netns: kernel::sock_netns(kernel::address(sock)),
             ifindex,
             icmp_type: icmp[0],
             icmp_code: icmp[1],

@@ -1,6 +1,6 @@
 //! DNS messages: a query waits in a map until its answer; one that waits too long is found by user space's sweep.
 
-use aya_ebpf::{bindings::__sk_buff, helpers::generated::bpf_skb_load_bytes};
+use aya_ebpf::bindings::__sk_buff;
 use tracer_common::{
     Tuple,
     conn::role,
@@ -25,7 +25,7 @@ const RCODE: u8 = 0x0f;
 /// Looks at a DNS message at `at` bytes from the IP header.
 #[inline(always)]
 pub(crate) fn message(skb: *mut __sk_buff, sock: u64, packet: &Packet, at: u32, direction: usize) {
-    let Some(header) = packet::load::<12>(skb, at) else { return };
+    let Some(header) = packet::load::<[u8; 12]>(skb, at) else { return };
     let response = header[2] & RESPONSE != 0;
     // A client sends queries to port 53 and gets responses from it; a server the other way round.
     let peer_port = if direction == SENT { packet.destination_port } else { packet.source_port };
@@ -47,12 +47,17 @@ pub(crate) fn message(skb: *mut __sk_buff, sock: u64, packet: &Packet, at: u32, 
     if response { answer(skb, &key, at, header[3] & RCODE) } else { query(skb, &key, packet, at, direction) }
 }
 
-/// Length of the message that is captured, at least 1.
+/// Captures the message; gives its captured length.
+///
+/// # Safety
+/// `to` must have room for [`DNS_MESSAGE`] bytes.
 #[inline(always)]
-fn captured(skb: *mut __sk_buff, at: u32) -> u32 {
-    // SAFETY: a context field.
-    let len = unsafe { (*skb).len }.wrapping_sub(at);
-    if len > DNS_MESSAGE as u32 { DNS_MESSAGE as u32 } else { len }
+unsafe fn capture(skb: *mut __sk_buff, at: u32, to: *mut u8) -> u16 {
+    // SAFETY: a context field, and the caller's promise.
+    unsafe {
+        let len = (*skb).len.wrapping_sub(at);
+        packet::load_up_to::<{ DNS_MESSAGE as u64 }>(skb, at, to, len).unwrap_or(0) as u16
+    }
 }
 
 #[inline(always)]
@@ -68,14 +73,15 @@ fn query(skb: *mut __sk_buff, key: &DnsKey, packet: &Packet, at: u32, direction:
     let Some(pending) = DNS_PENDING.get_ptr_mut(key) else { return };
     // SAFETY: a live map value.
     let pending = unsafe { &mut *pending };
-    pending.cgroup_id = kernel::sock_cgroup(key.sock);
+    let address = kernel::address(key.sock);
+    pending.cgroup_id = kernel::sock_cgroup(address);
     pending.tuple = if direction == SENT {
         Tuple {
             local: packet.source,
             remote: packet.destination,
             local_port: packet.source_port,
             remote_port: packet.destination_port,
-            netns: kernel::sock_netns(key.sock),
+            netns: kernel::sock_netns(address),
         }
     } else {
         Tuple {
@@ -83,7 +89,7 @@ fn query(skb: *mut __sk_buff, key: &DnsKey, packet: &Packet, at: u32, direction:
             remote: packet.source,
             local_port: packet.destination_port,
             remote_port: packet.source_port,
-            netns: kernel::sock_netns(key.sock),
+            netns: kernel::sock_netns(address),
         }
     };
     if direction == SENT {
@@ -93,14 +99,8 @@ fn query(skb: *mut __sk_buff, key: &DnsKey, packet: &Packet, at: u32, direction:
     }
     pending.transmissions = 1;
     pending.protocol = u16::from(packet.protocol);
-    let n = captured(skb, at);
-    if n > 0 && n <= DNS_MESSAGE as u32 {
-        // SAFETY: at most the size of the message.
-        let result = unsafe { bpf_skb_load_bytes(skb.cast(), at, pending.message.as_mut_ptr().cast(), n) };
-        if result == 0 {
-            pending.len = n as u16;
-        }
-    }
+    // SAFETY: the message's room.
+    pending.len = unsafe { capture(skb, at, pending.message.as_mut_ptr()) };
     // Last, because the sweep takes entries by age.
     pending.start_ns = kernel::now();
 }
@@ -128,14 +128,7 @@ fn answer(skb: *mut __sk_buff, key: &DnsKey, at: u32, rcode: u8) {
             (*event).comm = pending.comm;
             (*event).transmissions = pending.transmissions;
             (*event).protocol = pending.protocol;
-            (*event).len = 0;
-            let n = captured(skb, at);
-            if n > 0 && n <= DNS_MESSAGE as u32 {
-                let result = bpf_skb_load_bytes(skb.cast(), at, (&raw mut (*event).message).cast(), n);
-                if result == 0 {
-                    (*event).len = n as u16;
-                }
-            }
+            (*event).len = capture(skb, at, (&raw mut (*event).message).cast());
         }
         entry.submit(0);
     }

@@ -1,10 +1,8 @@
 //! The requesting direction.
 
-use aya_ebpf::helpers::generated::bpf_skb_load_bytes;
 use tracer_common::{
     Actor,
     conn::{Conn, HeadKey, conn_flag, protocol, req_flag, role},
-    event::Heads,
     limits::{PIPELINE, REQUEST_HEAD},
     stats::Stat,
 };
@@ -16,6 +14,7 @@ use super::{
 use crate::{
     kernel,
     maps::{HEADS, ZERO_HEADS, count},
+    packet::load_up_to,
 };
 
 /// How many requests are looked for in one segment.
@@ -53,37 +52,31 @@ fn continues(conn: &mut Conn, segment: &Segment, slot: usize, starts: bool) -> b
     let offset = segment.seq.wrapping_sub(request.seq);
     let Some(heads) = HEADS.get_ptr_mut(key) else { return !starts };
     if starts {
-        // SAFETY: a live map value.
-        let framing = framing::request(unsafe { (*heads).request.as_ptr() }, u32::from(request.head_len));
-        if framing.head() != 0 && !framing.chunked() && u64::from(offset) >= u64::from(framing.head()) + framing.body()
-        {
-            return false;
-        }
-        // A chunked body can't be skipped; once it is answered, the next head is believed.
-        if framing.chunked() && request.flags & req_flag::ANSWERED != 0 {
-            return false;
+        let framing = framing::request(segment.sock, slot, request.head_len);
+        if framing.head() != 0 {
+            let length_known = framing.length_known() || request.flags & req_flag::BODY == 0;
+            if length_known && u64::from(offset) >= u64::from(framing.head()) + framing.body() {
+                return false;
+            }
+            // A chunked body can't be skipped; once it is answered, the next head is believed.
+            if !length_known && request.flags & req_flag::ANSWERED != 0 {
+                return false;
+            }
         }
     }
     request.seen = request.seen.wrapping_add(segment.len);
     let have = u32::from(request.head_len);
     if have < REQUEST_HEAD as u32 && offset == have {
-        let mut n = segment.len;
         // The append may run into the response's room, which is empty until the request is answered.
-        if n > 512 {
-            n = 512;
-        }
-        if n > 0 && have < 2048 {
-            // SAFETY: `have` + `n` is less than the size of `Heads`.
-            let result = unsafe {
-                bpf_skb_load_bytes(segment.skb.cast(), segment.at, heads.cast::<u8>().add(have as usize).cast(), n)
-            };
-            if result == 0 {
-                let total = have + n;
-                request.head_len = if total > REQUEST_HEAD as u32 { REQUEST_HEAD as u16 } else { total as u16 };
-                if total >= REQUEST_HEAD as u32 {
-                    request.flags |= req_flag::TRUNCATED;
-                }
-            }
+        // SAFETY: `have` + 512 is less than the size of `Heads`.
+        let added = unsafe {
+            let room = heads.cast::<u8>().add(have as usize);
+            load_up_to::<512>(segment.skb, segment.at, room, segment.len)
+        };
+        let total = have + added.unwrap_or(0);
+        request.head_len = total.min(REQUEST_HEAD as u32) as u16;
+        if total >= REQUEST_HEAD as u32 {
+            request.flags |= req_flag::TRUNCATED;
         }
     }
     true
@@ -94,14 +87,16 @@ fn continues(conn: &mut Conn, segment: &Segment, slot: usize, starts: bool) -> b
 fn begin_all(conn: &mut Conn, segment: &Segment) {
     let mut at = 0u32;
     for _ in 0..GLUED {
-        let Some(heads) = begin(conn, segment, at) else { return };
+        if begin(conn, segment, at).is_none() {
+            return;
+        }
         if conn.begun > SCANNED && conn.flags & conn_flag::PIPELINED == 0 {
             return;
         }
         let slot = (conn.begun.wrapping_sub(1) as usize) & (PIPELINE - 1);
-        // SAFETY: a live map value.
-        let framing = framing::request(unsafe { (*heads).request.as_ptr() }, u32::from(conn.requests[slot].head_len));
-        if framing.head() == 0 || framing.chunked() {
+        let framing = framing::request(segment.sock, slot, conn.requests[slot].head_len);
+        let length_known = framing.length_known() || conn.requests[slot].flags & req_flag::BODY == 0;
+        if framing.head() == 0 || !length_known {
             return;
         }
         let next = u64::from(at) + u64::from(framing.head()) + framing.body();
@@ -115,7 +110,7 @@ fn begin_all(conn: &mut Conn, segment: &Segment) {
 
 /// Begins one request `at` bytes into the segment.
 #[inline(always)]
-fn begin(conn: &mut Conn, segment: &Segment, at: u32) -> Option<*mut Heads> {
+fn begin(conn: &mut Conn, segment: &Segment, at: u32) -> Option<()> {
     let len = segment.len.wrapping_sub(at);
     let first = token::first_bytes(segment.skb, segment.at + at, len)?;
     if !matches!(token::classify(&first, len), Token::Request | Token::RequestPrefix) {
@@ -138,18 +133,9 @@ fn begin(conn: &mut Conn, segment: &Segment, at: u32) -> Option<*mut Heads> {
             HEADS.get_ptr_mut(key)?
         }
     };
-    let mut n = len;
-    if n > REQUEST_HEAD as u32 {
-        n = REQUEST_HEAD as u32;
-    }
-    if n == 0 {
-        return None;
-    }
-    // SAFETY: at most the size of the request head.
-    let result = unsafe { bpf_skb_load_bytes(segment.skb.cast(), segment.at + at, heads.cast(), n) };
-    if result != 0 {
-        return None;
-    }
+    // SAFETY: the request head's room.
+    let n =
+        unsafe { load_up_to::<{ REQUEST_HEAD as u64 }>(segment.skb, segment.at.wrapping_add(at), heads.cast(), len) }?;
     let request = &mut conn.requests[slot];
     request.start_ns = segment.now;
     request.read_ns = 0;
@@ -175,5 +161,5 @@ fn begin(conn: &mut Conn, segment: &Segment, at: u32) -> Option<*mut Heads> {
     }
     request.slot = slot as u8;
     conn.begun = conn.begun.wrapping_add(1);
-    Some(heads)
+    Some(())
 }

@@ -1,6 +1,5 @@
 //! The answering direction, and the end of an exchange.
 
-use aya_ebpf::helpers::generated::bpf_skb_load_bytes;
 use tracer_common::{
     conn::{Conn, HeadKey, protocol, req_flag, role},
     event::{FlightRecord, Heads},
@@ -17,6 +16,7 @@ use crate::{
     globals::config,
     kernel,
     maps::{COUNTERS, FLIGHT, HEADS, STATS, ZERO_COUNTER, count},
+    packet::{load_up_to, opaque},
 };
 
 /// Messages looked for in one segment: interim responses before the final one, or pipelined ones.
@@ -66,7 +66,7 @@ fn message(conn: &mut Conn, segment: &Segment, at: u32) -> Option<u32> {
         // Interim (RFC 9110 section 15.2): the final response follows, perhaps in this segment.
         request.flags |= req_flag::INTERIM;
         request.response_len = 0;
-        let head = framing::response(line.as_ptr(), have).head();
+        let head = framing::response(segment.sock, slot, have).head();
         return if head == 0 { None } else { Some(head) };
     }
     let bodiless = request.flags & req_flag::HEAD != 0 || code == 204 || code == 304;
@@ -85,8 +85,8 @@ fn message(conn: &mut Conn, segment: &Segment, at: u32) -> Option<u32> {
     if !more {
         return None;
     }
-    let framing = framing::response(line.as_ptr(), have);
-    if framing.head() == 0 || (framing.chunked() && !bodiless) {
+    let framing = framing::response(segment.sock, slot, have);
+    if framing.head() == 0 || !(framing.length_known() || bodiless) {
         return None;
     }
     let body = if bodiless { 0 } else { framing.body() };
@@ -99,19 +99,13 @@ fn message(conn: &mut Conn, segment: &Segment, at: u32) -> Option<u32> {
 fn append(heads: *mut Heads, have: u16, segment: &Segment, at: u32) -> Option<u32> {
     // Only an incomplete status line is continued, so at most 15 bytes are there.
     let have = u32::from(have) & 15;
-    let mut n = segment.len.wrapping_sub(at);
-    if n > RESPONSE_HEAD as u32 - 16 {
-        n = RESPONSE_HEAD as u32 - 16;
-    }
-    if n == 0 {
-        return None;
-    }
-    // SAFETY: `have` + `n` is less than the response's room.
-    let result = unsafe {
+    // SAFETY: `have` and the bytes added stay within the response's room.
+    let added = unsafe {
         let room = (&raw mut (*heads).response).cast::<u8>().add(have as usize);
-        bpf_skb_load_bytes(segment.skb.cast(), segment.at + at, room.cast(), n)
-    };
-    (result == 0).then_some(have + n)
+        let len = segment.len.wrapping_sub(at);
+        load_up_to::<{ RESPONSE_HEAD as u64 - 16 }>(segment.skb, segment.at.wrapping_add(at), room, len)
+    }?;
+    Some(have + added)
 }
 
 /// The exchange in `slot` has its status: a failure is an event, a success a count and a flight record.
@@ -171,10 +165,13 @@ fn tally(conn: &Conn, slot: usize) {
         }
     };
     let latency = request.response_ns.wrapping_sub(request.start_ns);
-    let class = (request.status / 100) as usize;
+    let class = u64::from(request.status / 100);
     // SAFETY: a live map value of this CPU.
     let counter = unsafe { &mut *counter };
-    counter.status_class[if class < 6 { class } else { 0 }] += 1;
+    let class = opaque(class) as usize;
+    if class < counter.status_class.len() {
+        counter.status_class[class] += 1;
+    }
     counter.latency_sum_ns += latency;
     let mut bucket = 0;
     for bound in LATENCY_BOUNDS_NS {
@@ -183,6 +180,7 @@ fn tally(conn: &Conn, slot: usize) {
         }
         bucket += 1;
     }
+    let bucket = opaque(bucket) as usize;
     if bucket < counter.latency.len() {
         counter.latency[bucket] += 1;
     }

@@ -1,8 +1,8 @@
 //! What the first bytes of a message say: the cheapest test, so that bulk data leaves at once.
 
-use aya_ebpf::{bindings::__sk_buff, helpers::generated::bpf_skb_load_bytes};
+use aya_ebpf::bindings::__sk_buff;
 
-use crate::packet::load;
+use crate::packet::{load, load_up_to};
 
 /// What a run of bytes begins with.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -28,13 +28,9 @@ pub(crate) fn first_bytes(skb: *mut __sk_buff, offset: u32, len: u32) -> Option<
         return load(skb, offset);
     }
     let mut bytes = [0u8; 16];
-    let len = len & 15;
-    if len == 0 {
-        return None;
-    }
-    // SAFETY: `len` is at most 15.
-    let result = unsafe { bpf_skb_load_bytes(skb.cast(), offset, bytes.as_mut_ptr().cast(), len) };
-    (result == 0).then_some(bytes)
+    // SAFETY: 16 bytes of room.
+    unsafe { load_up_to::<15>(skb, offset, bytes.as_mut_ptr(), len) }?;
+    Some(bytes)
 }
 
 const fn word(text: &[u8]) -> (u64, u64) {

@@ -1,0 +1,40 @@
+//! What the core is asked to do, and what it asks for.
+
+use serde::{Deserialize, Serialize};
+
+/// Which incidents are wanted: those whose path or origin touches what is named. Empty: all.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Selection {
+    pub namespace: Option<String>,
+    /// `namespace/name`.
+    pub pod: Option<String>,
+    /// `namespace/name`.
+    pub service: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Options {
+    pub min_status: u16,
+    /// Added to the kernel's time for wall-clock time, nanoseconds.
+    pub wall_offset_ns: i64,
+    /// Name of this node.
+    pub node: Option<String>,
+    /// cgroup path below the v2 root that is observed; events of others are ignored.
+    pub cgroup: Option<String>,
+    pub selection: Selection,
+    /// Hooks that this kernel lacks, as sentences for the coverage line.
+    pub notes: Vec<String>,
+}
+
+/// Something that would help.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Want {
+    /// New flight records and a look at the open requests and connects: something failed, or is about to be decided.
+    Flight,
+    /// [`crate::event::HostFact::Listeners`] of a network namespace.
+    Listeners { netns: u32 },
+    /// [`crate::event::HostFact::Process`] of a process.
+    Process { tgid: u32 },
+    /// [`crate::event::HostFact::Process`] of any process in a network namespace.
+    Netns { netns: u32 },
+}

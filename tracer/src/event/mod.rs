@@ -1,0 +1,219 @@
+//! What the core is told: one type per hook family, decoded, parsed and redacted. The same values go through a capture
+//! file, so a live run and its replay see the same.
+
+use std::net::{IpAddr, SocketAddr};
+
+use serde::{Deserialize, Serialize};
+
+mod exchange;
+
+pub use exchange::{Exchange, Outcome, RequestHead, ResponseHead, Role, Seen};
+
+/// Nanoseconds of `CLOCK_MONOTONIC`, as the kernel programs stamp them.
+pub type Ktime = u64;
+
+/// A thread of a process, in the initial PID namespace.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Actor {
+    pub tgid: u32,
+    pub tid: u32,
+}
+
+/// A connection's end: the address of its `struct sock` and when its record was made (addresses are reused).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ConnId {
+    pub sock: u64,
+    pub born_ns: Ktime,
+}
+
+/// One thing that happened.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub enum Event {
+    Exchange(Exchange),
+    Connect(Connect),
+    ConnectAttempt(ConnectAttempt),
+    Signal(Signal),
+    Drop(Drop),
+    Icmp(Icmp),
+    Dns(Dns),
+    Process(Process),
+    /// A cgroup's path, told before the first event that names its id.
+    Cgroup { id: u64, path: String },
+    /// What the node's files say.
+    Host(HostFact),
+    /// Totals so far of what was lost, by place.
+    Lost { totals: Vec<(String, u64)> },
+    /// Time passes; nothing else makes it pass for the core.
+    Tick,
+}
+
+/// An event with its time.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    pub at: Ktime,
+    #[serde(flatten)]
+    pub event: Event,
+}
+
+/// A connect that failed (SYN_SENT to CLOSE), or one that is still unanswered (`open`).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Connect {
+    pub conn: ConnId,
+    pub cgroup: u64,
+    pub netns: u32,
+    pub local: SocketAddr,
+    pub remote: SocketAddr,
+    /// The address on the wire, where this namespace translates it.
+    pub nat_remote: Option<SocketAddr>,
+    pub actor: Actor,
+    pub comm: String,
+    pub start_ns: Ktime,
+    pub end_ns: Ktime,
+    /// `sk_err`: errno, 0 where the application gave up or the error came while it held the socket.
+    pub error: u32,
+    /// `sk_err_soft`: the last ICMP error's errno.
+    pub error_soft: u32,
+    /// An RST answered.
+    pub reset: bool,
+    pub syn_retransmits: u32,
+    /// It is still in SYN_SENT.
+    pub open: bool,
+}
+
+/// A connect that died before a SYN was sent.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ConnectAttempt {
+    pub cgroup: u64,
+    pub netns: u32,
+    pub remote: SocketAddr,
+    pub actor: Actor,
+    pub comm: String,
+    pub start_ns: Ktime,
+}
+
+/// Which hook a [`Signal`] comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SignalKind {
+    TcpReceiveReset,
+    TcpSendReset,
+    /// Of a SYN.
+    TcpRetransmitSkb,
+    TcpRetransmitSynack,
+    InetSkErrorReport,
+    /// A connection without HTTP ended reset, or without ever an answer.
+    ConnectionEnd,
+}
+
+/// Something that befell a socket.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Signal {
+    pub signal: SignalKind,
+    pub conn: Option<ConnId>,
+    pub cgroup: u64,
+    pub netns: u32,
+    pub local: SocketAddr,
+    pub remote: SocketAddr,
+    pub actor: Actor,
+    pub comm: String,
+    /// `TCP_*` state.
+    pub state: u32,
+    pub error: u32,
+    /// Name of the kernel's reset reason.
+    pub reason: Option<String>,
+    /// An RST for a segment that no socket wants.
+    pub no_socket: bool,
+    /// `IPPROTO_*`.
+    pub protocol: u8,
+    pub bytes_acked: u64,
+    pub bytes_received: u64,
+    pub established_ns: Ktime,
+    pub reset_received: bool,
+    pub client: bool,
+}
+
+/// A dropped packet.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Drop {
+    pub source: SocketAddr,
+    pub destination: SocketAddr,
+    /// Before destination NAT.
+    pub original_destination: Option<SocketAddr>,
+    /// `IPPROTO_*`.
+    pub protocol: u8,
+    pub tcp_flags: u8,
+    /// Name of the kernel's drop reason (`NETFILTER_DROP`), where it has one.
+    pub reason: Option<String>,
+    /// Symbol that freed it.
+    pub location: Option<String>,
+    /// Netfilter hook, where the stack names it (`PREROUTING` … `POSTROUTING`).
+    pub hook: Option<String>,
+    /// `netfilter`, `tc`, `xdp`, `cgroup`, `routing`, … as the place implies.
+    pub mechanism: Option<String>,
+    pub netns: u32,
+    pub device: Option<String>,
+    pub cgroup: u64,
+    pub tgid: u32,
+}
+
+/// An ICMP or ICMPv6 destination-unreachable that this kernel sent, with the packet that caused it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Icmp {
+    pub source: SocketAddr,
+    pub destination: SocketAddr,
+    pub protocol: u8,
+    pub icmp_type: u8,
+    pub icmp_code: u8,
+    pub ipv6: bool,
+    pub netns: u32,
+}
+
+/// One DNS transaction: answered, or given up on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Dns {
+    /// The asking end, or the resolver's.
+    pub role: Role,
+    pub cgroup: u64,
+    pub netns: u32,
+    pub local: SocketAddr,
+    pub remote: SocketAddr,
+    pub actor: Actor,
+    pub comm: String,
+    pub start_ns: Ktime,
+    pub end_ns: Ktime,
+    pub transmissions: u32,
+    pub tcp: bool,
+    /// Lower case, without the final dot.
+    pub name: String,
+    /// `A`, `AAAA`, …
+    pub query_type: String,
+    /// RFC 1035 section 4.1.1; `None` without an answer.
+    pub rcode: Option<u8>,
+    pub addresses: Vec<IpAddr>,
+}
+
+/// A process that the OOM killer chose, or that ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Process {
+    pub cgroup: u64,
+    pub tgid: u32,
+    pub comm: String,
+    pub oom_victim: bool,
+    pub signal: Option<u32>,
+    pub exit_code: Option<u32>,
+    /// It had read requests.
+    pub served: bool,
+}
+
+/// A fact read from the node.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "fact", rename_all = "kebab-case")]
+pub enum HostFact {
+    /// A pod directory under `/var/log/pods`.
+    PodLogs { uid: String, namespace: String, name: String },
+    /// A process: what it is called and where it lives.
+    Process { tgid: u32, comm: String, exe: Option<String>, cgroup: Option<String>, netns: u32 },
+    /// The TCP ports that a network namespace listens on.
+    Listeners { netns: u32, ports: Vec<u16> },
+}

@@ -1,0 +1,85 @@
+//! Services, their ports, and the pods they select.
+
+use std::net::IpAddr;
+
+use super::{AddressOwner, Snapshot, selects};
+use crate::k8s::model::{Pod, PortRef, Protocol, Service, ServicePort};
+
+const DNS_PORT: u16 = 53;
+
+impl Snapshot {
+    /// The port of a Service by number and protocol.
+    pub fn service_port<'a>(&self, service: &'a Service, port: u16, protocol: Protocol) -> Option<&'a ServicePort> {
+        service.spec.ports.iter().find(|entry| entry.port == port && entry.protocol == protocol)
+    }
+
+    /// The Service behind an address and port: a cluster IP (whatever the port, which may be one it doesn't have), an
+    /// external address with that port, or a node port on a node's address.
+    pub fn service_at(&self, address: IpAddr, port: u16, protocol: Protocol) -> Option<&Service> {
+        let address = address.to_canonical();
+        if let Some(shared) = self.index.external.get(&address) {
+            let mut services = shared.iter().map(|at| &self.objects.services[*at as usize]);
+            if let Some(service) = services.find(|service| self.service_port(service, port, protocol).is_some()) {
+                return Some(service);
+            }
+        }
+        match self.owner_of(address)? {
+            AddressOwner::Service(service) => Some(service),
+            AddressOwner::Node(_) => self.objects.services.iter().find(|service| {
+                service.spec.ports.iter().any(|entry| entry.node_port == Some(port) && entry.protocol == protocol)
+            }),
+            AddressOwner::Pod(_) => None,
+        }
+    }
+
+    /// The pods a Service's selector selects, ended ones left out; none for a Service without a selector.
+    pub fn selected_pods(&self, service: &Service) -> Vec<&Pod> {
+        let selector = &service.spec.selector;
+        if selector.is_empty() {
+            return Vec::new();
+        }
+        let pods = self.pods_in(&service.metadata.namespace).iter();
+        pods.filter(|pod| !pod.is_finished() && selects(selector, &pod.metadata.labels)).collect()
+    }
+
+    /// The Services a pod stands behind, by selector; for Services without one, by their endpoints.
+    pub fn services_of_pod(&self, pod: &Pod) -> Vec<&Service> {
+        let behind = |service: &&Service| {
+            if !service.spec.selector.is_empty() {
+                return selects(&service.spec.selector, &pod.metadata.labels);
+            }
+            let endpoints = self.endpoints(service);
+            endpoints.ready.iter().chain(&endpoints.not_ready).any(|endpoint| {
+                endpoint.pod.as_deref() == Some(pod.metadata.name.as_str())
+                    || (!pod.spec.host_network && pod.addresses().any(|address| address == endpoint.address))
+            })
+        };
+        self.services_in(&pod.metadata.namespace).iter().filter(behind).collect()
+    }
+
+    /// The port on the pod that a Service port leads to. `None` when the pod has no container port of that name, in
+    /// which case the pod is no endpoint for it.
+    pub fn target_port(&self, _service: &Service, port: &ServicePort, pod: &Pod) -> Option<u16> {
+        match &port.target_port {
+            // Zero is the unset value of Go clients.
+            None | Some(PortRef::Number(0)) => Some(port.port),
+            Some(PortRef::Number(number)) => Some(*number),
+            Some(PortRef::Name(name)) => pod.named_port(name, port.protocol),
+        }
+    }
+
+    /// The Services that answer DNS for the cluster.
+    pub fn dns_services(&self) -> Vec<&Service> {
+        self.objects.services.iter().filter(|service| self.is_dns_service(service)).collect()
+    }
+
+    /// By the label every distribution keeps, by the well-known names, or by serving UDP port 53.
+    pub fn is_dns_service(&self, service: &Service) -> bool {
+        let metadata = &service.metadata;
+        let serves = |protocol| self.service_port(service, DNS_PORT, protocol).is_some();
+        metadata.labels.get("k8s-app").is_some_and(|app| app == "kube-dns")
+            || (metadata.namespace == "kube-system"
+                && (matches!(metadata.name.as_str(), "kube-dns" | "coredns") || serves(Protocol::Tcp)))
+            || serves(Protocol::Udp)
+    }
+}

@@ -1,0 +1,68 @@
+//! What builds, tests and the demo call, beside Rust.
+
+use std::path::Path;
+use std::process::Stdio;
+
+use crate::cargo;
+
+pub(super) struct Tool {
+    pub(super) name: &'static str,
+    /// A call that succeeds only if the tool works.
+    check: &'static [&'static str],
+    package: &'static str,
+    reason: &'static str,
+}
+
+const TOOLS: &[Tool] = &[
+    tool("cc", &["--version"], "gcc", "to build libbpf and link binaries"),
+    tool("make", &["--version"], "make", "to build libbpf"),
+    tool("pkg-config", &["--version"], "pkg-config", "to find the libraries that libbpf needs"),
+    library("libelf", "libelf-dev", "to build libbpf"),
+    library("zlib", "zlib1g-dev", "to build libbpf"),
+    tool("ip", &["-V"], "iproute2", "to lay the network of the test cluster"),
+    tool("nft", &["--version"], "nftables", "to write the test cluster's policies"),
+    tool("iptables", &["--version"], "iptables", "to write the test cluster's Services"),
+    tool("ps", &["--version"], "procps", "to look after the test cluster's processes"),
+    tool("curl", &["--version"], "curl", "as a client in tests"),
+    tool("nginx", &["-v"], "nginx-light", "as a gateway in tests"),
+    tool("haproxy", &["-v"], "haproxy", "as a gateway in tests"),
+    tool("dnsmasq", &["--version"], "dnsmasq-base", "as the test cluster's DNS"),
+    tool("unbound", &["-V"], "unbound", "as a resolver in tests"),
+];
+
+const fn tool(name: &'static str, check: &'static [&'static str], package: &'static str, reason: &'static str) -> Tool {
+    Tool { name, check, package, reason }
+}
+
+const fn library(name: &'static str, package: &'static str, reason: &'static str) -> Tool {
+    Tool { name, check: &[], package, reason }
+}
+
+impl Tool {
+    fn works(&self) -> bool {
+        let mut command = if self.check.is_empty() {
+            let mut command = cargo::program(Path::new("pkg-config"));
+            command.args(["--exists", self.name]);
+            command
+        } else {
+            let mut command = cargo::program(Path::new(self.name));
+            command.args(self.check);
+            command
+        };
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.status().is_ok_and(|status| status.success())
+    }
+}
+
+pub(super) fn missing() -> Vec<&'static Tool> {
+    TOOLS.iter().filter(|tool| !tool.works()).collect()
+}
+
+pub(super) fn packages(tools: &[&Tool]) -> Vec<&'static str> {
+    tools.iter().map(|tool| tool.package).collect()
+}
+
+/// `nginx as a gateway in tests; curl as a client in tests`
+pub(super) fn reasons(tools: &[&Tool]) -> String {
+    tools.iter().map(|tool| format!("{} {}", tool.name, tool.reason)).collect::<Vec<_>>().join("; ")
+}
