@@ -43,5 +43,6 @@ pub use attach::ProgramStatus;
 #[cfg(feature = "kernel")]
 pub use start::{Kernel, Options, StartError};
 
-#[cfg(all(test, feature = "kernel"))]
+#[cfg(feature = "kernel")]
+#[cfg(test)]
 mod tests;
