@@ -121,12 +121,17 @@ pub struct Plan {
 impl Plan {
     /// `seed` makes uids and container ids of different clusters differ.
     pub fn new(spec: &ClusterSpec, seed: &str) -> Result<Self> {
-        let ClusterSpec { ip: family, cgroups, pods, services, policies, outside, servfail_zones } = spec;
+        let ClusterSpec { ip: family, cgroups, pods, services, policies, outside, servfail_zones, dns_not_ready } =
+            spec;
         if pods.len() > 200 || services.len() > 200 {
             bail!("a cluster has at most 200 pods and 200 services");
         }
-        let pods: Vec<_> =
-            [dns_pod()].iter().chain(pods).zip(2..).map(|(pod, number)| plan_pod(pod, number, seed)).collect();
+        let pods: Vec<_> = [dns_pod(!dns_not_ready)]
+            .iter()
+            .chain(pods)
+            .zip(2..)
+            .map(|(pod, number)| plan_pod(pod, number, seed))
+            .collect();
         let services: Vec<_> = [dns_service()]
             .iter()
             .chain(services)
@@ -235,13 +240,13 @@ pub fn replica_set_hash(workload: &str) -> String {
     hex(workload, 9)
 }
 
-fn dns_pod() -> PodSpec {
+fn dns_pod(ready: bool) -> PodSpec {
     PodSpec {
         name: "coredns".into(),
         namespace: "kube-system".into(),
         kind: WorkloadKind::Deployment,
         labels: BTreeMap::from([("k8s-app".into(), "kube-dns".into())]),
-        ready: true,
+        ready,
         memory_limit_mib: None,
         on_dead_node: false,
         server: Server::Dns,

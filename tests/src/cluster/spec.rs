@@ -63,6 +63,9 @@ pub struct ClusterSpec {
     /// Zones the DNS server answers with SERVFAIL.
     #[serde(default)]
     pub servfail_zones: Vec<String>,
+    /// The DNS pod isn't ready, so that its Service has no endpoints.
+    #[serde(default)]
+    pub dns_not_ready: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

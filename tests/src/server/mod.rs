@@ -89,7 +89,7 @@ impl Server {
             Self::None => None,
             Self::App { port, model, routes } => {
                 let file = directory.join("routes.json");
-                write(&file, &serde_json::to_string_pretty(routes)?)?;
+                write(&file, &plan.expand(&serde_json::to_string_pretty(routes)?)?)?;
                 let listen = format!("{any}:{port}");
                 Some(words(&[&app, "serve", "--listen", &listen, "--model", model.name(), "--routes", path(&file)?]))
             }
