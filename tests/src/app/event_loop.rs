@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     net::{SocketAddr, TcpListener},
     rc::Rc,
-    sync::{Mutex, PoisonError},
+    sync::{LazyLock, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -111,9 +111,9 @@ async fn exchange(mut stream: TcpStream, target: &Target, ids: &[(String, String
 
 /// The loop's one thread may block in the resolver, so each name is looked up once.
 fn resolve_once(target: &Target) -> Result<Vec<SocketAddr>, Failure> {
-    static KNOWN: Mutex<Option<HashMap<(String, u16), Vec<SocketAddr>>>> = Mutex::new(None);
+    type Known = HashMap<(String, u16), Vec<SocketAddr>>;
+    static KNOWN: LazyLock<Mutex<Known>> = LazyLock::new(Mutex::default);
     let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
-    let known = known.get_or_insert_default();
     let key = (target.host.clone(), target.port);
     if let Some(addresses) = known.get(&key) {
         return Ok(addresses.clone());

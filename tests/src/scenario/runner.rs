@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use super::{Expected, Fault, Scenario, Traffic, expect};
+use super::{Fault, Scenario, Traffic, expect};
 use crate::{app::client::Report, capture::Capture, cluster::Cluster};
 
 /// Failures that nothing waits for are reported after a quiet window of 10 s.
@@ -80,7 +80,8 @@ pub fn drive(cluster: &Cluster, traffic: &Traffic) -> Result<Report> {
     cluster.client(from, &words).with_context(|| format!("traffic to {}", urls.join(" ")))
 }
 
-fn wrong_traffic(cluster: &Cluster, traffic: &Traffic, report: &Report) -> Option<String> {
+/// What the client saw, if it isn't what the scenario says, with the logs of all pods.
+pub fn wrong_traffic(cluster: &Cluster, traffic: &Traffic, report: &Report) -> Option<String> {
     if report.results == traffic.results {
         return None;
     }
@@ -90,13 +91,4 @@ fn wrong_traffic(cluster: &Cluster, traffic: &Traffic, report: &Report) -> Optio
         logs.map(|(name, log)| format!("\n    {name}: {}", log.trim_end().replace('\n', "\n      "))).collect();
     let (urls, results) = (traffic.urls.join(" "), &traffic.results);
     Some(format!("the client of {urls} saw {:?}, the scenario says {results:?}{logs}", report.results))
-}
-
-/// One fault of several in a running cluster: its traffic, and the incident it must lead to.
-#[derive(Clone, Debug)]
-pub struct Step {
-    pub name: &'static str,
-    pub faults: Vec<Fault>,
-    pub traffic: Traffic,
-    pub expected: Expected,
 }
