@@ -10,13 +10,19 @@ use std::{
     },
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    sync::mpsc::{self, RecvTimeoutError},
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result, bail};
 use nix::{
     sched::{CloneFlags, setns, unshare},
-    sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask},
+    sys::signal::{SigSet, SigmaskHow, Signal, kill, sigprocmask},
+    unistd::Pid,
 };
+
+/// No command of a test takes longer.
+const LONGEST: Duration = Duration::from_secs(100);
 
 /// Where a command runs.
 #[derive(Debug, Default)]
@@ -88,7 +94,17 @@ pub fn checked(place: Place, program: &str, arguments: &[&str], input: &str) -> 
     if let Some(mut stdin) = child.stdin.take() {
         stdin.write_all(input.as_bytes()).with_context(|| format!("{program} doesn't read its input"))?;
     }
-    let output = child.wait_with_output()?;
+    let pid = Pid::from_raw(i32::try_from(child.id())?);
+    let (ended, wait) = mpsc::channel::<()>();
+    let watch = std::thread::spawn(move || {
+        if wait.recv_timeout(LONGEST) == Err(RecvTimeoutError::Timeout) {
+            let _ = kill(pid, Signal::SIGKILL);
+        }
+    });
+    let output = child.wait_with_output();
+    drop(ended);
+    let _ = watch.join();
+    let output = output?;
     if !output.status.success() {
         let diagnostics = String::from_utf8_lossy(&output.stderr);
         bail!("{program} {}: {}: {}\n{input}", arguments.join(" "), output.status, diagnostics.trim());

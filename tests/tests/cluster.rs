@@ -1,5 +1,7 @@
 //! The cluster proves itself by its own traffic, without the tracer.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail like the tests")]
+
 use std::{
     path::Path,
     process::Command,
@@ -139,13 +141,14 @@ fn processes_are_in_cgroups_named_as_the_kubelet_names_them() {
 
 #[test]
 fn two_clusters_at_once_and_nothing_left_of_either() {
-    let namespaces = count_namespaces();
     let one = Cluster::up(&spec(SHOP, 4)).unwrap();
     let two = Cluster::up(&spec(SHOP, 4)).unwrap();
     assert_ne!(one.instance.name, two.instance.name);
     assert_eq!((get(&one, "http://frontend/"), get(&two, "http://frontend/")), ("200".into(), "200".into()));
     let names = [one.instance.name.clone(), two.instance.name.clone()];
     let pids: Vec<u32> = one.pids().into_iter().chain(two.pids()).collect();
+    let namespaces: Vec<_> = pids.iter().filter_map(|pid| namespace(&pid.to_string())).collect();
+    assert_eq!(namespaces.len(), pids.len());
     drop(one);
     assert_eq!(get(&two, "http://frontend/"), "200");
     drop(two);
@@ -155,7 +158,29 @@ fn two_clusters_at_once_and_nothing_left_of_either() {
     for pid in pids {
         assert!(!Path::new(&format!("/proc/{pid}")).exists(), "process {pid} is left");
     }
-    assert!(count_namespaces() <= namespaces.max(1) + other_tests_namespaces(), "network namespaces are left");
+    for entry in std::fs::read_dir("/proc").unwrap() {
+        let holder = entry.unwrap().file_name().into_string().unwrap();
+        assert!(
+            namespace(&holder).is_none_or(|found| !namespaces.contains(&found)),
+            "process {holder} is in a namespace"
+        );
+    }
+    let links =
+        std::fs::read_dir("/sys/class/net").unwrap().map(|link| link.unwrap().file_name().into_string().unwrap());
+    assert_eq!(links.filter(|link| link.starts_with("cali")).count(), 0, "the machine's own namespace was touched");
+}
+
+#[test]
+fn a_panic_leaves_nothing() {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let result = std::thread::spawn(move || {
+        let cluster = Cluster::up(&spec(SHOP, 4)).unwrap();
+        sender.send(cluster.instance.name.clone()).unwrap();
+        panic!("on purpose");
+    })
+    .join();
+    assert!(result.is_err());
+    assert_gone(&receiver.recv().unwrap());
 }
 
 /// The owner is killed without a chance to clean up; the next start does it.
@@ -208,18 +233,6 @@ fn assert_gone(name: &str) {
     }
 }
 
-/// Network namespaces that processes of this test binary's clusters are in.
-fn count_namespaces() -> usize {
-    let mut found: Vec<_> = std::fs::read_dir("/proc")
-        .unwrap()
-        .filter_map(|entry| std::fs::read_link(entry.ok()?.path().join("ns/net")).ok())
-        .collect();
-    found.sort();
-    found.dedup();
-    found.len()
-}
-
-/// Other tests of this binary, and other people's, run at the same time; each cluster of theirs has a dozen.
-fn other_tests_namespaces() -> usize {
-    48
+fn namespace(pid: &str) -> Option<std::path::PathBuf> {
+    std::fs::read_link(format!("/proc/{pid}/ns/net")).ok()
 }

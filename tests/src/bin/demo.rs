@@ -116,6 +116,7 @@ fn demo(arguments: &Arguments) -> Result<bool> {
         capture.wait(SETTLE, |_| false)?;
         let incident = find(&cluster.plan, expect, capture.incidents()).map(|incident| incident["id"].clone());
         if !text {
+            let expect = expect.expanded(&cluster.plan)?;
             println!(
                 "{}",
                 json!({"type": "fault", "fault": name, "expected": expect, "incident": incident, "ok": incident.is_some()})

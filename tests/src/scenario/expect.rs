@@ -21,6 +21,13 @@ pub struct Expected {
 }
 
 impl Expected {
+    /// With the variables replaced.
+    pub fn expanded(&self, plan: &Plan) -> Result<Self> {
+        let origin = self.origin.iter().map(|(field, value)| Ok((field.clone(), plan.expand(value)?)));
+        let path = self.path.iter().map(|hop| plan.expand(hop));
+        Ok(Self { origin: origin.collect::<Result<_>>()?, path: path.collect::<Result<_>>()?, ..self.clone() })
+    }
+
     /// What is different; nothing if the incident is the expected one.
     pub fn differences(&self, plan: &Plan, incident: &Value) -> Result<Vec<String>> {
         let Self { cause, origin, path, symptom } = self;

@@ -27,6 +27,9 @@ pub struct Scenario {
     #[serde(default)]
     pub faults: Vec<Fault>,
     pub traffic: Vec<Traffic>,
+    /// All traffic at the same time.
+    #[serde(default)]
+    pub at_once: bool,
     #[serde(default)]
     pub expect: Vec<Expected>,
     /// A control: nothing may be reported.

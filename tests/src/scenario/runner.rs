@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
@@ -33,10 +33,7 @@ pub fn run(scenario: &Scenario, tracer: Option<&Path>) -> Result<Outcome> {
     for fault in &scenario.faults {
         inject(&cluster, fault)?;
     }
-    let mut problems = vec![];
-    for traffic in &scenario.traffic {
-        problems.extend(wrong_traffic(&cluster, traffic, &drive(&cluster, traffic)?));
-    }
+    let mut problems = drive_all(&cluster, scenario)?;
     let mut incidents = vec![];
     if let Some(mut capture) = capture.take() {
         let Scenario { expect: expected, allow_unknown, none, .. } = scenario;
@@ -61,6 +58,23 @@ pub fn inject(cluster: &Cluster, fault: &Fault) -> Result<()> {
         Fault::Firewall(rule) => cluster.add_firewall_rule(rule),
         Fault::StopDns => cluster.signal_server("coredns", Signal::SIGSTOP),
     }
+}
+
+/// Drives all traffic and returns what didn't go as the scenario says.
+fn drive_all(cluster: &Cluster, scenario: &Scenario) -> Result<Vec<String>> {
+    let one = |traffic| Ok(wrong_traffic(cluster, traffic, &drive(cluster, traffic)?));
+    let results: Vec<Result<Option<String>>> = if scenario.at_once {
+        std::thread::scope(|scope| {
+            let running: Vec<_> = scenario.traffic.iter().map(|traffic| scope.spawn(move || one(traffic))).collect();
+            running
+                .into_iter()
+                .map(|thread| thread.join().unwrap_or_else(|_| bail!("a client's thread panicked")))
+                .collect()
+        })
+    } else {
+        scenario.traffic.iter().map(one).collect()
+    };
+    Ok(results.into_iter().collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
 }
 
 pub fn drive(cluster: &Cluster, traffic: &Traffic) -> Result<Report> {

@@ -51,6 +51,10 @@ pub enum Server {
     Redis {
         port: u16,
     },
+    /// Listens, but accepts nothing and has a full accept queue.
+    Stuck {
+        port: u16,
+    },
     Nginx(nginx::Nginx),
     Haproxy(haproxy::Haproxy),
     /// The cluster's DNS; every cluster has exactly one without being asked.
@@ -62,7 +66,7 @@ impl Server {
     pub fn port(&self) -> Option<u16> {
         match self {
             Self::None => None,
-            Self::App { port, .. } | Self::Redis { port } => Some(*port),
+            Self::App { port, .. } | Self::Redis { port } | Self::Stuck { port } => Some(*port),
             Self::Nginx(nginx) => Some(nginx.port),
             Self::Haproxy(haproxy) => Some(haproxy.port),
             Self::Dns => Some(53),
@@ -75,6 +79,7 @@ impl Server {
             Self::None => "client",
             Self::App { .. } => "app",
             Self::Redis { .. } => "redis",
+            Self::Stuck { .. } => "app",
             Self::Nginx(_) => "nginx",
             Self::Haproxy(_) => "haproxy",
             Self::Dns => "coredns",
@@ -94,6 +99,12 @@ impl Server {
                 Some(words(&[&app, "serve", "--listen", &listen, "--model", model.name(), "--routes", path(&file)?]))
             }
             Self::Redis { port } => Some(words(&[&app, "redis", "--listen", &format!("{any}:{port}")])),
+            Self::Stuck { port } => {
+                let address =
+                    plan.pods.iter().find(|pod| directory.ends_with(&pod.name)).context("a pod without a plan")?;
+                let listen = std::net::SocketAddr::new(address.addresses.of(plan.family), *port).to_string();
+                Some(words(&[&app, "blackhole", "--listen", &listen]))
+            }
             Self::Nginx(nginx) => {
                 write(&directory.join("nginx.conf"), &nginx.configuration(directory, any, plan)?)?;
                 let file = directory.join("nginx.conf");
