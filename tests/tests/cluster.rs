@@ -83,17 +83,11 @@ fn traffic_goes_as_in_a_cluster() {
             ("http://empty/", "refused"),
             ("http://frontend.shop.svc.cluster.local/api", "200"),
             ("http://nowhere/", "dns"),
-            ("http://a.broken.example/", "dns"),
+            ("http://a.broken.example/", "dns-again"),
             ("http://silent.example.com/", "connect-timeout"),
         ] {
             assert_eq!(get(&cluster, url), expected, "{url} over IPv{ip}; frontend: {}", cluster.log("frontend"));
         }
-        // The client's own words for what DNS answered: SERVFAIL is temporary, NXDOMAIN is final.
-        let lookup = |name: &str| {
-            let words = ["-c", "getent ahosts $0 >/dev/null; echo $?", name];
-            cluster.exec("client", "/bin/sh", &words).unwrap().trim().to_owned()
-        };
-        assert_eq!((lookup("cart").as_str(), lookup("nowhere").as_str()), ("0", "2"));
         let report =
             cluster.client("client", &["--url", "http://frontend/", "-n", "200", "-c", "16", "--ids"]).unwrap();
         assert_eq!(report.count("200"), 200, "{report:?}");
@@ -119,7 +113,7 @@ fn a_stopped_dns_server_answers_nothing() {
     let cluster = Cluster::up(&spec(SHOP, 4)).unwrap();
     cluster.signal_server("coredns", nix::sys::signal::Signal::SIGSTOP).unwrap();
     let started = Instant::now();
-    assert_eq!(get(&cluster, "http://cart/"), "dns");
+    assert_eq!(get(&cluster, "http://cart/"), "dns-again");
     assert!(started.elapsed() > Duration::from_millis(1900), "{:?}", started.elapsed());
 }
 

@@ -35,7 +35,10 @@ impl Target {
 
     /// By the C library's resolver, so that search domains, ndots and retries act as they do for any program.
     pub fn resolve(&self) -> Result<Vec<SocketAddr>, Failure> {
-        (self.host.as_str(), self.port).to_socket_addrs().map(Iterator::collect).map_err(|_| Failure::Dns)
+        (self.host.as_str(), self.port).to_socket_addrs().map(Iterator::collect).map_err(|error| {
+            // The C library's words for EAI_AGAIN: no answer or SERVFAIL.
+            if error.to_string().contains("Temporary failure") { Failure::DnsAgain } else { Failure::Dns }
+        })
     }
 
     #[must_use]
@@ -54,7 +57,10 @@ impl Target {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {
+    /// The name doesn't exist.
     Dns,
+    /// The name server didn't answer or failed.
+    DnsAgain,
     Refused,
     ConnectTimeout,
     Unreachable,
@@ -89,6 +95,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = match self {
             Self::Dns => "dns",
+            Self::DnsAgain => "dns-again",
             Self::Refused => "refused",
             Self::ConnectTimeout => "connect-timeout",
             Self::Unreachable => "unreachable",

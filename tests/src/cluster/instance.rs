@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Mutex, PoisonError,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -21,6 +21,8 @@ const REMOVAL_PATIENCE: Duration = Duration::from_secs(5);
 
 static ALIVE: Mutex<Vec<String>> = Mutex::new(Vec::new());
 static NEXT: AtomicU32 = AtomicU32::new(0);
+/// A signal is ending the process.
+static ENDING: AtomicBool = AtomicBool::new(false);
 
 /// The name of one cluster of this process; dropping it removes what carries the name.
 #[derive(Debug)]
@@ -65,6 +67,10 @@ impl Instance {
 
 impl Drop for Instance {
     fn drop(&mut self) {
+        // What failed because the signal's thread took everything away must not choose the exit code.
+        while ENDING.load(Ordering::SeqCst) {
+            std::thread::park();
+        }
         remove(&self.mounts, &self.name);
         ALIVE.lock().unwrap_or_else(PoisonError::into_inner).retain(|name| *name != self.name);
     }
@@ -111,6 +117,7 @@ pub fn clean_up_on_signals() -> Result<()> {
     set.thread_block()?;
     std::thread::spawn(move || {
         let Ok(signal) = set.wait() else { return };
+        ENDING.store(true, Ordering::SeqCst);
         let names = ALIVE.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Ok(mounts) = CgroupMounts::find() {
             for name in names {
