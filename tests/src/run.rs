@@ -89,8 +89,10 @@ impl Place {
 pub fn checked(place: Place, program: &str, arguments: &[&str], input: &str) -> Result<String> {
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
     place.apply(&mut command)?;
-    let mut child = command.spawn().with_context(|| format!("cannot run {program}"))?;
+    let hint = "`cargo xtask setup` installs what the cluster needs";
+    let mut child = command.spawn().with_context(|| format!("cannot run {program} ({hint})"))?;
     if let Some(mut stdin) = child.stdin.take() {
         stdin.write_all(input.as_bytes()).with_context(|| format!("{program} doesn't read its input"))?;
     }

@@ -14,7 +14,10 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use nix::sys::signal::{SigSet, Signal};
+use nix::{
+    sys::signal::{SigSet, Signal, kill},
+    unistd::Pid,
+};
 
 const PREFIX: &str = "tracer-test-";
 const REMOVAL_PATIENCE: Duration = Duration::from_secs(5);
@@ -151,7 +154,7 @@ pub fn remove_leftovers(mounts: &CgroupMounts) {
 fn remove(mounts: &CgroupMounts, name: &str) {
     let node = format!("{name}-node");
     for directory in [mounts.unified.join(name), mounts.unified.join(&node)] {
-        let _ = fs::write(directory.join("cgroup.kill"), "1");
+        kill_all(&directory);
     }
     let deadline = Instant::now() + REMOVAL_PATIENCE;
     for directory in mounts.roots().flat_map(|root| [root.join(name), root.join(&node)]) {
@@ -163,6 +166,21 @@ fn remove(mounts: &CgroupMounts, name: &str) {
         }
     }
     let _ = fs::remove_dir_all(std::env::temp_dir().join(name));
+}
+
+/// Before 5.14 there is no `cgroup.kill`.
+fn kill_all(directory: &Path) {
+    if fs::write(directory.join("cgroup.kill"), "1").is_ok() {
+        return;
+    }
+    let processes = fs::read_to_string(directory.join("cgroup.procs")).unwrap_or_default();
+    // A process of another pid namespace is listed as 0, which for kill() would be everybody here.
+    for pid in processes.lines().filter_map(|line| line.parse().ok()).filter(|pid| *pid > 1) {
+        let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+    }
+    for child in fs::read_dir(directory).into_iter().flatten().flatten().filter(|child| child.path().is_dir()) {
+        kill_all(&child.path());
+    }
 }
 
 /// Whether the directory and all below it are gone.

@@ -3,15 +3,12 @@
 
 pub mod instance;
 mod network;
+mod outside;
 pub mod plan;
 mod process;
 pub mod spec;
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::Child,
-};
+use std::{fs, path::PathBuf, process::Child};
 
 use anyhow::{Context as _, Result};
 use nix::{
@@ -67,7 +64,7 @@ impl Cluster {
             checked(Place::network_of(cluster.node.id())?, program, &["--noflush"], &rules)?;
         }
         cluster.start_servers()?;
-        cluster.start_hosts()?;
+        cluster.hosts = outside::start(&cluster)?;
         Ok(cluster)
     }
 
@@ -125,41 +122,6 @@ impl Cluster {
             if let (Some(server), Some(port)) = (&mut running.server, pod.spec.server.port()) {
                 process::wait_listening(server, port, &self.instance.directory().join(&pod.name).join("log"))?;
             }
-        }
-        Ok(())
-    }
-
-    /// The hosts outside, and silence in place of the pods of a dead node.
-    fn start_hosts(&mut self) -> Result<()> {
-        let app = app_binary()?.display().to_string();
-        let mut hosts = vec![];
-        for pod in self.plan.pods.iter().filter(|pod| pod.spec.on_dead_node) {
-            let port = pod.spec.server.port().context("a pod on a dead node needs a server's port")?;
-            hosts.push((pod.addresses.of(self.plan.family), port, None));
-        }
-        for host in &self.plan.outside {
-            hosts.push((host.addresses.of(self.plan.family), host.spec.port, host.spec.routes.as_ref()));
-        }
-        for (number, (address, port, routes)) in hosts.into_iter().enumerate() {
-            let listen = std::net::SocketAddr::new(address, port).to_string();
-            let mut words = vec![app.clone()];
-            if let Some(routes) = routes {
-                let file = self.instance.directory().join(format!("outside-{number}.json"));
-                fs::write(&file, serde_json::to_string(routes)?)?;
-                words.extend(["serve", "--listen", &listen, "--routes"].map(str::to_owned));
-                words.push(file.display().to_string());
-            } else {
-                words.extend(["blackhole", "--listen", &listen].map(str::to_owned));
-            }
-            let mut place = Place::namespaces_of(self.outside.id())?;
-            place.cgroups = vec![self.instance.node_cgroup().join("cgroup.procs")];
-            let log = self.instance.directory().join(format!("outside-{number}.log"));
-            let mut child = process::serve(place, &words, &log)?;
-            process::wait_listening(&mut child, port, &log)?;
-            if routes.is_none() {
-                wait_for_text(&log, "queue filled")?;
-            }
-            self.hosts.push(child);
         }
         Ok(())
     }
@@ -268,14 +230,4 @@ impl Drop for Cluster {
 fn hold_at(instance: &Instance, files: Vec<(PathBuf, PathBuf)>) -> Result<Child> {
     let cgroups = vec![instance.node_cgroup().join("cgroup.procs")];
     process::hold(Place { fresh: Some(files), cgroups, ..Place::default() })
-}
-
-fn wait_for_text(log: &Path, text: &str) -> Result<()> {
-    for _ in 0..1000 {
-        if fs::read_to_string(log)?.contains(text) {
-            return Ok(());
-        }
-        std::thread::sleep(std::time::Duration::from_millis(2));
-    }
-    anyhow::bail!("{} never said {text}", log.display())
 }

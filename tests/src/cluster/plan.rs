@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 
 use super::spec::{CgroupDriver, ClusterSpec, Family, OutsideSpec, PodSpec, ServiceSpec, WorkloadKind};
-use crate::server::Server;
+use crate::server::dns;
 
 pub const NODE_NAME: &str = "worker-1";
 pub const OTHER_NODE_NAME: &str = "worker-2";
@@ -126,13 +126,13 @@ impl Plan {
         if pods.len() > 200 || services.len() > 200 {
             bail!("a cluster has at most 200 pods and 200 services");
         }
-        let pods: Vec<_> = [dns_pod(!dns_not_ready)]
+        let pods: Vec<_> = [dns::pod(!dns_not_ready)]
             .iter()
             .chain(pods)
             .zip(2..)
             .map(|(pod, number)| plan_pod(pod, number, seed))
             .collect();
-        let services: Vec<_> = [dns_service()]
+        let services: Vec<_> = [dns::service()]
             .iter()
             .chain(services)
             .zip(10..)
@@ -238,29 +238,6 @@ fn plan_service(spec: &ServiceSpec, number: u8, pods: &[Pod]) -> Service {
 #[must_use]
 pub fn replica_set_hash(workload: &str) -> String {
     hex(workload, 9)
-}
-
-fn dns_pod(ready: bool) -> PodSpec {
-    PodSpec {
-        name: "coredns".into(),
-        namespace: "kube-system".into(),
-        kind: WorkloadKind::Deployment,
-        labels: BTreeMap::from([("k8s-app".into(), "kube-dns".into())]),
-        ready,
-        memory_limit_mib: None,
-        on_dead_node: false,
-        server: Server::Dns,
-    }
-}
-
-fn dns_service() -> ServiceSpec {
-    ServiceSpec {
-        name: "kube-dns".into(),
-        namespace: "kube-system".into(),
-        selector: Some(BTreeMap::from([("k8s-app".into(), "kube-dns".into())])),
-        port: 53,
-        target_port: None,
-    }
 }
 
 /// Hexadecimal digits that look random and are the same every time (FNV-1a and a finaliser).

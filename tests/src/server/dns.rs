@@ -1,8 +1,39 @@
 //! The cluster's DNS: unbound, answering from what the cluster consists of.
 
-use std::{fmt::Write as _, path::Path};
+use std::{collections::BTreeMap, fmt::Write as _, path::Path};
 
-use crate::cluster::Plan;
+use super::Server;
+use crate::cluster::{
+    Plan,
+    spec::{PodSpec, ServiceSpec, WorkloadKind},
+};
+
+/// The DNS server's pod, which every cluster has.
+#[must_use]
+pub fn pod(ready: bool) -> PodSpec {
+    PodSpec {
+        name: "coredns".into(),
+        namespace: "kube-system".into(),
+        kind: WorkloadKind::Deployment,
+        labels: BTreeMap::from([("k8s-app".into(), "kube-dns".into())]),
+        ready,
+        memory_limit_mib: None,
+        on_dead_node: false,
+        server: Server::Dns,
+    }
+}
+
+/// The Service whose address is in every pod's resolv.conf.
+#[must_use]
+pub fn service() -> ServiceSpec {
+    ServiceSpec {
+        name: "kube-dns".into(),
+        namespace: "kube-system".into(),
+        selector: Some(BTreeMap::from([("k8s-app".into(), "kube-dns".into())])),
+        port: 53,
+        target_port: None,
+    }
+}
 
 /// Everything unknown is NXDOMAIN; a zone whose file is empty is SERVFAIL.
 #[must_use]
