@@ -1,6 +1,10 @@
 //! From events to incidents: `Correlator::push(Record)` and nothing else moves it; no clock, no IO, no lock.
 
-use crate::{event::Record, k8s::snapshot::Snapshot, verdict::{Coverage, Incident}};
+use crate::{
+    event::Record,
+    k8s::snapshot::Snapshot,
+    verdict::{Coverage, Incident},
+};
 
 mod options;
 pub use options::{Options, Selection, Want};
@@ -18,12 +22,10 @@ impl Correlator {
     }
 
     /// Takes one event. Incidents that became certain, or changed their count, are added to `out`.
-    pub fn push(&mut self, _record: Record, _out: &mut Vec<Incident>) {
-    }
+    pub fn push(&mut self, _record: Record, _out: &mut Vec<Incident>) {}
 
     /// The capture is over at that time: what waited is decided, what is still in flight is dropped.
-    pub fn finish(&mut self, _at: u64, _out: &mut Vec<Incident>) {
-    }
+    pub fn finish(&mut self, _at: u64, _out: &mut Vec<Incident>) {}
 
     /// What the core would like to be told, since the last call. Replays ignore it: the answers are in the file.
     pub fn wants(&mut self) -> Vec<Want> {

@@ -5,7 +5,9 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
+pub mod decode;
 mod exchange;
+pub mod record;
 
 pub use exchange::{Exchange, Outcome, RequestHead, ResponseHead, Role, Seen};
 
@@ -39,11 +41,16 @@ pub enum Event {
     Dns(Dns),
     Process(Process),
     /// A cgroup's path, told before the first event that names its id.
-    Cgroup { id: u64, path: String },
+    Cgroup {
+        id: u64,
+        path: String,
+    },
     /// What the node's files say.
     Host(HostFact),
     /// Totals so far of what was lost, by place.
-    Lost { totals: Vec<(String, u64)> },
+    Lost {
+        totals: Vec<(String, u64)>,
+    },
     /// Time passes; nothing else makes it pass for the core.
     Tick,
 }

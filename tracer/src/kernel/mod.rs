@@ -24,6 +24,8 @@ pub mod flight;
 #[cfg(feature = "kernel")]
 pub mod map;
 #[cfg(feature = "kernel")]
+mod names;
+#[cfg(feature = "kernel")]
 pub mod object;
 #[cfg(feature = "kernel")]
 pub mod offsets;
@@ -40,6 +42,8 @@ pub mod tables;
 
 #[cfg(feature = "kernel")]
 pub use attach::ProgramStatus;
+#[cfg(feature = "kernel")]
+pub use names::KernelNames;
 #[cfg(feature = "kernel")]
 pub use start::{Kernel, Options, StartError};
 

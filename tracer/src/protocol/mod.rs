@@ -1,1 +1,4 @@
-//! Bytes of a message to its parts.
+//! Messages as they stand on the wire, parsed and redacted. Pure, and total on any bytes.
+
+pub mod dns;
+pub mod http1;
