@@ -42,6 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[expect(clippy::disallowed_methods, reason = "the other clock, to compare with")]
     fn monotonic_plus_offset_is_the_wall_clock() {
         let wall = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos() as i64;
         let ours = monotonic_ns() as i64 + wall_offset_ns();

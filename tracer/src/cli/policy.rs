@@ -7,9 +7,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use crate::k8s::Snapshot;
 use crate::k8s::dump::{self, DumpError};
 use crate::k8s::policy::check::{UsageError, check};
-use crate::k8s::Snapshot;
 
 /// Ask what the cluster's NetworkPolicies say
 #[derive(Args, Clone, Debug)]

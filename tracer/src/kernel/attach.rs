@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use aya::Ebpf;
 use aya::programs::{
-    CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, CgroupSockAddr, Program, ProgramError, RawTracePoint,
+    CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, CgroupSockAddr, Program, ProgramError, ProgramInfo, RawTracePoint,
 };
 
 use super::plan::{HOOKS, Hook, Kind, Plan, Skipped};
@@ -61,8 +61,8 @@ pub(super) fn status(ebpf: &Ebpf, plan: &Plan) -> Vec<ProgramStatus> {
                 name: hook.name,
                 loaded: info.is_some(),
                 attached: plan.attach.iter().any(|attached| attached.name == hook.name),
-                run_count: info.as_ref().map_or(0, |info| info.run_count()),
-                run_time: info.as_ref().map_or(Duration::ZERO, |info| info.run_time()),
+                run_count: info.as_ref().map_or(0, ProgramInfo::run_count),
+                run_time: info.as_ref().map_or(Duration::ZERO, ProgramInfo::run_time),
             }
         })
         .collect()

@@ -1,6 +1,6 @@
 //! The flight recorder: exchanges that went well, kept in a ring that the programs overwrite, read only when needed.
 //!
-//! The array is mapped into memory. Each CPU has a lane of its own: slot `(number << cpu_bits | cpu) % FLIGHT_RECORDS`,
+//! The array is mapped into memory while it is read, and only then: its pages would count as resident. Each CPU has a lane of its own: slot `(number << cpu_bits | cpu) % FLIGHT_RECORDS`,
 //! where `number` counts that CPU's records from 1 (its value of [`Stat::Flight`] is the last one claimed). A record's
 //! `sequence` is its number when complete and something else while it is written or after it was overwritten, so a copy
 //! is good if it was the number before and after.
@@ -25,7 +25,7 @@ const BYTES: usize = size_of::<FlightRecord>() * FLIGHT_RECORDS as usize;
 
 /// Reader of the flight recorder.
 pub struct Flight {
-    memory: Mapping,
+    records: Table<u32, FlightRecord>,
     stats: Table<u32, u64>,
     lanes: Vec<Lane>,
     cpu_bits: u32,
@@ -43,31 +43,22 @@ struct Lane {
 /// The mapped array.
 struct Mapping(NonNull<u8>);
 
-// SAFETY: the mapping is readable memory that belongs to the process, not to a thread; it is only read, with checks
-// against concurrent writes by the kernel.
-unsafe impl Send for Mapping {}
-
 impl Drop for Mapping {
     fn drop(&mut self) {
-        // SAFETY: mapped with this length in `Flight::take`, and not used after.
+        // SAFETY: mapped with this length in `Flight::map`, and not used after.
         unsafe { libc::munmap(self.0.as_ptr().cast(), BYTES) };
     }
 }
 
 impl Flight {
-    pub(super) fn take(ebpf: &mut Ebpf, stats: Table<u32, u64>, cpus: Vec<u32>) -> Result<Self, MapError> {
-        let records = Table::<u32, FlightRecord>::take(ebpf, "FLIGHT")?;
-        // SAFETY: a new shared mapping of the array's values, which are contiguous (their size is a multiple of 8) and
-        // `BYTES` long; the kernel refuses a mapping beyond the array.
-        let memory = unsafe {
-            libc::mmap(ptr::null_mut(), BYTES, libc::PROT_READ, libc::MAP_SHARED, records.fd().as_raw_fd(), 0)
-        };
-        let memory = NonNull::new(memory.cast::<u8>())
-            .filter(|memory| memory.as_ptr().cast() != libc::MAP_FAILED)
-            .ok_or_else(|| MapError::Io { name: "FLIGHT", action: "map", source: io::Error::last_os_error() })?;
+    pub(super) fn new(ebpf: &mut Ebpf, stats: Table<u32, u64>, cpus: Vec<u32>) -> Result<Self, MapError> {
+        let records = Table::take(ebpf, "FLIGHT")?;
         let cpu_bits = cpus::bits(&cpus);
         let lanes = cpus.into_iter().map(|cpu| Lane { cpu, last: 0, unfinished: Vec::new() }).collect();
-        Ok(Self { memory: Mapping(memory), stats, lanes, cpu_bits })
+        let flight = Self { records, stats, lanes, cpu_bits };
+        // Whether it can be mapped is known at the start, not at the first failure.
+        flight.map()?;
+        Ok(flight)
     }
 
     /// The records since the last call, by time of response, and how many were overwritten unseen (or never completed).
@@ -87,6 +78,12 @@ impl Flight {
     /// Where the counters can't be read.
     pub fn for_each_new(&mut self, mut f: impl FnMut(&FlightRecord)) -> Result<u64, MapError> {
         let newest = self.stats.get(&(Stat::Flight as u32))?;
+        let news =
+            self.lanes.iter().zip(&newest).any(|(lane, newest)| lane.last < *newest || !lane.unfinished.is_empty());
+        if !news {
+            return Ok(0);
+        }
+        let memory = self.map()?;
         let length = (RECORDS >> self.cpu_bits).max(1);
         let mut overwritten = 0;
         for (lane, newest) in self.lanes.iter_mut().zip(newest) {
@@ -96,7 +93,7 @@ impl Flight {
             let retries = again.len();
             for (index, number) in again.into_iter().chain(numbers).enumerate() {
                 let slot = ((number << self.cpu_bits) | u64::from(lane.cpu)) % RECORDS;
-                match self.memory.copy(slot, number) {
+                match memory.copy(slot, number) {
                     Copied::Complete(record) => f(&record),
                     Copied::Unfinished if index >= retries => lane.unfinished.push(number),
                     Copied::Unfinished | Copied::Overwritten => overwritten += 1,
@@ -105,6 +102,20 @@ impl Flight {
             lane.last = lane.last.max(newest);
         }
         Ok(overwritten)
+    }
+}
+
+impl Flight {
+    fn map(&self) -> Result<Mapping, MapError> {
+        // SAFETY: a new shared mapping of the array's values, which are contiguous (their size is a multiple of 8) and
+        // `BYTES` long; the kernel refuses a mapping beyond the array.
+        let memory = unsafe {
+            libc::mmap(ptr::null_mut(), BYTES, libc::PROT_READ, libc::MAP_SHARED, self.records.fd().as_raw_fd(), 0)
+        };
+        NonNull::new(memory.cast::<u8>())
+            .filter(|memory| memory.as_ptr().cast() != libc::MAP_FAILED)
+            .map(Mapping)
+            .ok_or_else(|| MapError::Io { name: "FLIGHT", action: "map", source: io::Error::last_os_error() })
     }
 }
 

@@ -47,5 +47,6 @@ pub use names::KernelNames;
 #[cfg(feature = "kernel")]
 pub use start::{Kernel, Options, Session, StartError};
 
-#[cfg(all(test, feature = "kernel"))]
+#[cfg(feature = "kernel")]
+#[cfg(test)]
 mod tests;

@@ -4,6 +4,8 @@ use std::path::Path;
 
 use caps::{CapSet, Capability, CapsHashSet};
 
+use tracer_common::config::Offsets;
+
 use super::btf::{BtfError, KernelBtf, VMLINUX};
 use super::features::Features;
 use super::offsets::{self, Missing};
@@ -53,6 +55,8 @@ impl Check {
 pub struct Report {
     pub checks: Vec<Check>,
     pub features: Features,
+    /// Absent where the kernel's types can't be read.
+    pub offsets: Option<Offsets>,
     pub plan: Plan,
     pub missing_offsets: Vec<Missing>,
 }
@@ -80,7 +84,10 @@ pub fn run(root: &HostRoot) -> Report {
     report.checks.push(btf_check(&btf));
     if let Ok(btf) = &btf {
         match offsets::resolve(btf) {
-            Ok((_, missing)) => report.missing_offsets = missing,
+            Ok((offsets, missing)) => {
+                report.offsets = Some(offsets);
+                report.missing_offsets = missing;
+            }
             Err(error) => report.checks.push(Check::new("offsets", Status::Missing, error.to_string(), None)),
         }
         report.checks.extend(report.missing_offsets.iter().map(|missing| {

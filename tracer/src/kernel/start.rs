@@ -10,16 +10,15 @@ use tracer_common::config::{Config, DROP_ACTIONS, Offsets};
 use zerocopy::IntoBytes;
 
 use super::attach::{self, ProgramStatus};
-use super::btf::{BtfError, KernelBtf, VMLINUX};
 use super::cpus;
 use super::drop_action;
 use super::features::Features;
 use super::flight::Flight;
 use super::map::{MapError, Table};
 use super::object::{self, ObjectError};
-use super::offsets::{self, Missing, OffsetsError};
-use super::plan::{Plan, plan};
-use super::preflight;
+use super::offsets::Missing;
+use super::plan::Plan;
+use super::preflight::{self, Report, Status};
 use super::ring::Rings;
 use super::symbols::Symbols;
 use super::tables::Tables;
@@ -51,10 +50,6 @@ impl Default for Options {
 pub enum StartError {
     #[error("cannot observe this node: {}", .0.join("; "))]
     Preflight(Vec<String>),
-    #[error(transparent)]
-    Btf(#[from] BtfError),
-    #[error(transparent)]
-    Offsets(#[from] OffsetsError),
     #[error(transparent)]
     Object(#[from] ObjectError),
     #[error(transparent)]
@@ -99,14 +94,13 @@ impl Kernel {
     /// [`Session::plan`].
     pub fn start(object: &[u8], options: &Options) -> Result<Self, StartError> {
         object::check(object)?;
-        let report = preflight::run(&options.host_root);
-        if !report.ok() {
-            return Err(StartError::Preflight(report.failures().map(sentence).collect()));
-        }
-        let (offsets, missing_offsets, features) = facts()?;
+        let Report { checks, features, offsets, mut plan, missing_offsets } = preflight::run(&options.host_root);
+        let missing: Vec<String> =
+            checks.iter().filter(|check| check.status == Status::Missing).map(sentence).collect();
+        // Without offsets there is always a failed check that says so.
+        let (Some(offsets), true) = (offsets, missing.is_empty()) else { return Err(StartError::Preflight(missing)) };
         let cgroup_mount = cgroups::find_mount(&options.host_root)?;
         let (directory, cgroup) = subtree(&cgroup_mount.path, options.cgroup.as_deref())?;
-        let mut plan = plan(|name| features.tracepoints.contains_key(name), true);
 
         raise_memlock(features.release);
         let cpus = cpus::possible().map_err(|error| StartError::Load {
@@ -117,7 +111,7 @@ impl Kernel {
         let mut ebpf = load(object, &offsets, &config)?;
         attach::load(&mut ebpf, &mut plan)?;
         let tables = Tables::take(&mut ebpf)?;
-        let flight = Flight::take(&mut ebpf, tables.share_stats()?, cpus)?;
+        let flight = Flight::new(&mut ebpf, tables.share_stats()?, cpus)?;
         let rings = Rings::new(ring(&mut ebpf, "FAILURES")?, ring(&mut ebpf, "EVENTS")?);
         fill_drop_actions(&mut ebpf, &features)?;
         attach::attach(&mut ebpf, &mut plan, &directory)?;
@@ -140,13 +134,6 @@ fn sentence(check: &preflight::Check) -> String {
         Some(remedy) => format!("{} ({remedy})", check.detail),
         None => check.detail.clone(),
     }
-}
-
-/// Reads the kernel's types once; they take megabytes, so they are dropped before anything else is loaded.
-fn facts() -> Result<(Offsets, Vec<Missing>, Features), StartError> {
-    let btf = KernelBtf::open(Path::new(VMLINUX))?;
-    let (offsets, missing) = offsets::resolve(&btf)?;
-    Ok((offsets, missing, Features { cgroup2: true, ..Features::read(&btf) }))
 }
 
 fn config(options: &Options, features: &Features, cpus: &[u32]) -> Config {

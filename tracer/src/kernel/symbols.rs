@@ -1,13 +1,14 @@
 //! Kernel addresses to symbol names, from `/proc/kallsyms`.
 //!
-//! Read on the first question, and again when an address lies outside everything known (a module was loaded since), at
-//! most once per interval of questions: drops may be many. Only text symbols are kept, in two compact tables.
+//! Read on the first question, and again when addresses lie outside everything known (a module was loaded since). Each
+//! such reading that doesn't help doubles the number of unknown addresses before the next: reading takes a good part of a
+//! second, and an address that has no symbol comes with every drop. Only text symbols are kept, in two compact tables.
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
-/// Questions about unknown addresses between two readings of the file.
-const REFRESH_EVERY: u32 = 1000;
+/// Questions about unknown addresses before the file is read a second time.
+const FIRST_REFRESH: u32 = 1000;
 
 /// Symbols end somewhere: an address further than this beyond a symbol's start isn't part of it.
 const LARGEST_FUNCTION: u64 = 1 << 20;
@@ -18,6 +19,7 @@ pub struct Symbols {
     path: PathBuf,
     table: Option<Table>,
     misses: u32,
+    refresh_after: u32,
 }
 
 #[derive(Debug, Default)]
@@ -35,7 +37,7 @@ impl Symbols {
 
     /// Of a copy of the file.
     pub fn from_path(path: &Path) -> Self {
-        Self { path: path.into(), table: None, misses: 0 }
+        Self { path: path.into(), table: None, misses: 0, refresh_after: FIRST_REFRESH }
     }
 
     /// The function that an address lies in, without compiler suffixes; `None` if unknown, or if the kernel hides
@@ -44,13 +46,16 @@ impl Symbols {
         if address == 0 {
             return None;
         }
-        let known = self.table.as_ref().is_some_and(|table| table.find(address).is_some());
-        if !known {
-            if self.table.is_none() || self.misses >= REFRESH_EVERY {
-                self.table = Some(read(&self.path).unwrap_or_default());
+        match &self.table {
+            None => self.table = Some(read(&self.path).unwrap_or_default()),
+            Some(table) if table.find(address).is_some() => {}
+            Some(_) if self.misses < self.refresh_after => self.misses += 1,
+            Some(_) => {
+                let table = read(&self.path).unwrap_or_default();
+                let helped = table.find(address).is_some();
+                self.refresh_after = if helped { FIRST_REFRESH } else { self.refresh_after.saturating_mul(2) };
                 self.misses = 0;
-            } else {
-                self.misses += 1;
+                self.table = Some(table);
             }
         }
         self.table.as_ref()?.find(address)
@@ -148,6 +153,16 @@ mod tests {
         let table = parse("0000000000000000 T nf_hook_slow\n0000000000000000 T ip_rcv\n".as_bytes()).unwrap();
         assert!(table.entries.is_empty());
         assert_eq!(table.find(0xffff_ffff_8100_0000), None);
+    }
+
+    #[test]
+    fn a_module_loaded_later_is_found() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let mut symbols = Symbols::from_path(file.path());
+        assert_eq!(symbols.name(0xffff_ffff_8100_0001), None);
+        std::fs::write(file.path(), LINES).unwrap();
+        let found = (0..=FIRST_REFRESH).find_map(|_| symbols.name(0xffff_ffff_8100_0001).map(str::to_owned));
+        assert_eq!(found.as_deref(), Some("nf_hook_slow"));
     }
 
     #[test]

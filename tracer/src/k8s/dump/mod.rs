@@ -71,20 +71,22 @@ pub fn parse(name: &str, bytes: &[u8]) -> Result<Dump, DumpError> {
 
 fn read(path: &Path, mut reader: impl BufRead, dump: &mut Dump) -> Result<(), DumpError> {
     let failed = |source| DumpError::Read { path: path.to_owned(), source };
-    // Leading blanks decide nothing; the first byte of a JSON dump is always a brace.
-    let first = loop {
-        let (blank, first) = {
-            let buffer = reader.fill_buf().map_err(failed)?;
-            let blank = buffer.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
-            (blank, buffer.get(blank).copied())
-        };
-        match first {
-            Some(byte) => break byte,
-            None if blank == 0 => return Ok(()),
-            None => reader.consume(blank),
+    // Leading blanks decide nothing.
+    let is_json = loop {
+        let buffer = reader.fill_buf().map_err(failed)?;
+        let blank = buffer.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
+        match &buffer[blank..] {
+            // YAML has mappings in braces, too, but rarely with their first key quoted.
+            [b'{', rest @ ..] => {
+                let next = rest.iter().find(|byte| !byte.is_ascii_whitespace());
+                break matches!(next, None | Some(b'"' | b'}'));
+            }
+            [_, ..] => break false,
+            [] if blank == 0 => return Ok(()),
+            [] => reader.consume(blank),
         }
     };
-    if first == b'{' { read_json(path, reader, dump) } else { read_yaml(path, reader, dump) }
+    if is_json { read_json(path, reader, dump) } else { read_yaml(path, reader, dump) }
 }
 
 fn read_json(path: &Path, reader: impl Read, dump: &mut Dump) -> Result<(), DumpError> {
@@ -106,6 +108,11 @@ fn read_yaml(path: &Path, mut reader: impl Read, dump: &mut Dump) -> Result<(), 
     // own limits against expansion bombs.
     let options = serde_saphyr::options! {
         with_snippet: false,
+        // The API writes YAML 1.1 and quotes what that would misread; nothing unquoted but true and false is a boolean,
+        // and no name or label is a number for having zeros in front or underscores inside.
+        strict_booleans: true,
+        leading_zero_numbers_as_strings: true,
+        underscored_numbers_as_strings: true,
         non_finite_float_policy: serde_saphyr::options::NonFiniteFloatPolicy::AsString,
         budget: serde_saphyr::budget! {
             max_reader_input_bytes: None,

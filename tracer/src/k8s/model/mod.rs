@@ -32,8 +32,8 @@ pub use network_policy::{
 pub use node::{Namespace, Node, NodeAddress, NodeStatus};
 pub use object::{Object, ObjectError, Objects, drop_nulls};
 pub use pod::{
-    Container, ContainerPort, ContainerState, ContainerStatus, ExecAction, GrpcAction, HttpGetAction, Pod, PodIp,
-    PodSpec, PodStatus, Probe, Resources, Running, TcpSocketAction, Terminated, Waiting,
+    Container, ContainerPort, ContainerState, ContainerStatus, ExecAction, GrpcAction, HttpGetAction, Limits, Pod,
+    PodIp, PodSpec, PodStatus, Probe, Resources, Running, TcpSocketAction, Terminated, Waiting,
 };
 pub use port::{PortRef, Protocol};
 pub use service::{LoadBalancerIngress, LoadBalancerStatus, Service, ServicePort, ServiceSpec, ServiceStatus};

@@ -1,6 +1,5 @@
 //! Pods and the state of their containers.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
@@ -160,14 +159,29 @@ pub struct ExecAction {
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Resources {
-    /// Quantities as written; the API writes strings, people write bare numbers too.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub limits: BTreeMap<String, Value>,
+    #[serde(skip_serializing_if = "Limits::is_empty")]
+    pub limits: Limits,
 }
 
 impl Resources {
     fn is_empty(&self) -> bool {
         self.limits.is_empty()
+    }
+}
+
+/// Quantities as written, such as `500m` and `512Mi`.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Limits {
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "quantity")]
+    pub cpu: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "quantity")]
+    pub memory: Option<String>,
+}
+
+impl Limits {
+    fn is_empty(&self) -> bool {
+        self.cpu.is_none() && self.memory.is_none()
     }
 }
 
@@ -186,7 +200,8 @@ pub struct PodStatus {
     pub reason: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    /// Without those that are true of every running pod and so say nothing.
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "telling_conditions")]
     pub conditions: Vec<Condition>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub container_statuses: Vec<ContainerStatus>,
@@ -280,4 +295,23 @@ fn address<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<I
         return Ok(None);
     };
     text.parse().map(Some).map_err(|_| serde::de::Error::custom(format!("{text:?} is not an IP address")))
+}
+
+/// The API writes quantities as strings, people write bare numbers, too.
+fn quantity<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    match Value::deserialize(deserializer)? {
+        Value::Null => Ok(None),
+        Value::String(text) => Ok(Some(text)),
+        Value::Number(number) => Ok(Some(number.to_string())),
+        other => Err(serde::de::Error::custom(format!("{other} is not a quantity such as \"500m\" or \"512Mi\""))),
+    }
+}
+
+/// A third of a pod's memory would be conditions that hold for every running pod.
+fn telling_conditions<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<Condition>, D::Error> {
+    const USUAL: [&str; 4] = ["ContainersReady", "Initialized", "PodReadyToStartContainers", "PodScheduled"];
+    let mut conditions = Vec::<Condition>::deserialize(deserializer)?;
+    conditions.retain(|condition| !(condition.is_true() && USUAL.contains(&condition.kind.as_str())));
+    conditions.shrink_to_fit();
+    Ok(conditions)
 }

@@ -54,11 +54,11 @@ impl Snapshot {
     /// Ready and other endpoints: from EndpointSlices, else from Endpoints, else derived from the pods.
     pub fn endpoints(&self, service: &Service) -> ServiceEndpoints {
         let mut found = if !self.objects.endpoint_slices.is_empty() {
-            self.from_slices(service)
+            self.endpoints_by_slices(service)
         } else if !self.objects.endpoints.is_empty() {
-            self.from_endpoints(service)
+            self.endpoints_by_object(service)
         } else {
-            self.from_pods(service)
+            self.endpoints_by_pods(service)
         };
         for list in [&mut found.ready, &mut found.not_ready] {
             list.sort();
@@ -68,7 +68,7 @@ impl Snapshot {
         found
     }
 
-    fn from_slices(&self, service: &Service) -> ServiceEndpoints {
+    fn endpoints_by_slices(&self, service: &Service) -> ServiceEndpoints {
         let mut found = ServiceEndpoints::none(EndpointSource::EndpointSlices);
         let wanted = (service.metadata.namespace.as_str(), Some(service.metadata.name.as_str()));
         let slices = &self.objects.endpoint_slices;
@@ -105,7 +105,7 @@ impl Snapshot {
         found
     }
 
-    fn from_endpoints(&self, service: &Service) -> ServiceEndpoints {
+    fn endpoints_by_object(&self, service: &Service) -> ServiceEndpoints {
         let mut found = ServiceEndpoints::none(EndpointSource::Endpoints);
         let (namespace, name) = (&service.metadata.namespace, &service.metadata.name);
         let own = self
@@ -123,7 +123,7 @@ impl Snapshot {
         found
     }
 
-    fn from_pods(&self, service: &Service) -> ServiceEndpoints {
+    fn endpoints_by_pods(&self, service: &Service) -> ServiceEndpoints {
         if service.spec.selector.is_empty() || self.objects.pods.is_empty() {
             return ServiceEndpoints::none(EndpointSource::Unknown);
         }

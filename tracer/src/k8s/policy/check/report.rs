@@ -103,8 +103,8 @@ impl fmt::Display for PartyReport {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let verdict = if self.allowed { "✓ allowed" } else { "✗ denied " };
-        writeln!(f, "{verdict}  {} → {}:{}/{}", self.from, self.to, self.port, self.protocol)?;
+        let verdict = if self.allowed { "✓ allowed" } else { "✗ denied" };
+        writeln!(f, "{verdict:<9}  {} → {}:{}/{}", self.from, self.to, self.port, self.protocol)?;
         writeln!(f, "  egress   {}", describe(&self.egress, &self.from))?;
         writeln!(f, "  ingress  {}", describe(&self.ingress, &self.to))?;
         if let Some(missing) = &self.missing {

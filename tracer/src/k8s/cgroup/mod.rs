@@ -10,6 +10,9 @@
 //! Below the container there may be more: an init system's slices, crun's `container`, delegated groups. Above the pod
 //! there may be another container (a node that is itself one), so the innermost pod counts.
 
+#[cfg(test)]
+mod tests;
+
 /// What a cgroup path says.
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
 pub struct ContainerRef {
@@ -38,7 +41,7 @@ pub fn parse_cgroup_path(path: &str) -> Option<ContainerRef> {
     for (at, component) in components.iter().enumerate().rev() {
         if let Some((uid, rest)) = pod_uid(component) {
             let nested = rest.strip_prefix(':').and_then(container);
-            let found = nested.or_else(|| components[at + 1..].iter().find_map(|below| container(below)));
+            let found = nested.or_else(|| below_pod(&components[at + 1..]));
             let (container_id, runtime) = found.map_or((None, None), |(id, runtime)| (Some(id), runtime));
             return Some(ContainerRef { pod_uid: Some(uid), container_id, runtime });
         }
@@ -49,6 +52,14 @@ pub fn parse_cgroup_path(path: &str) -> Option<ContainerRef> {
         let is_container = id.len() == FULL_ID;
         is_container.then_some(ContainerRef { pod_uid: None, container_id: Some(id), runtime })
     })
+}
+
+/// The container is the pod's direct child; further down only a full id is believed, since hex names are free there.
+fn below_pod(components: &[&str]) -> Option<(String, Option<Runtime>)> {
+    components
+        .iter()
+        .enumerate()
+        .find_map(|(depth, component)| container(component).filter(|(id, _)| depth == 0 || id.len() == FULL_ID))
 }
 
 /// The pod UID that a component ends in (before `.slice`), and what follows it.
@@ -164,6 +175,3 @@ pub fn parse_container_log_path(path: &str) -> Option<ContainerLog<'_>> {
         container_id: Some(id),
     })
 }
-
-#[cfg(test)]
-mod tests;

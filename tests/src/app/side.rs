@@ -1,0 +1,43 @@
+//! The small servers beside the application: a redis that answers PING, a listener that never answers a SYN, and the
+//! process that holds a pod's namespaces.
+
+use std::{
+    io::{Read as _, Write as _},
+    net::{SocketAddr, TcpListener, TcpStream},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result};
+use nix::sys::socket::{self, Backlog};
+
+pub fn redis(listener: &TcpListener) -> Result<()> {
+    loop {
+        let (mut stream, _) = listener.accept()?;
+        std::thread::spawn(move || {
+            let mut chunk = [0; 512];
+            while stream.read(&mut chunk).is_ok_and(|read| read > 0) {
+                if stream.write_all(b"+PONG\r\n").is_err() {
+                    break;
+                }
+            }
+        });
+    }
+}
+
+/// Listens with a full accept queue: the kernel then ignores SYNs without dropping them through `kfree_skb`, so that to
+/// a client on this node it looks like a host far away that is gone.
+pub fn blackhole(address: SocketAddr) -> Result<()> {
+    let listener = TcpListener::bind(address).with_context(|| format!("cannot listen on {address}"))?;
+    // A second listen() changes the backlog; with 0 one connection fills the queue.
+    socket::listen(&listener, Backlog::new(0)?)?;
+    let filler = TcpStream::connect_timeout(&address, Duration::from_secs(1));
+    let second = TcpStream::connect_timeout(&address, Duration::from_millis(200));
+    println!("queue filled: {}, next refused: {}", filler.is_ok(), second.is_err());
+    pause()
+}
+
+pub fn pause() -> ! {
+    loop {
+        nix::unistd::pause();
+    }
+}

@@ -1,0 +1,77 @@
+//! `tracer-app`: what runs in the pods of the test cluster.
+
+use std::{
+    net::{SocketAddr, TcpListener},
+    path::PathBuf,
+};
+
+use anyhow::{Context as _, Result};
+use clap::{Parser, Subcommand, ValueEnum};
+use tracer_tests::app::{Routes, client, event_loop, side, threads};
+
+#[derive(Parser)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve HTTP as a routes file says.
+    Serve {
+        #[arg(long)]
+        listen: SocketAddr,
+        #[arg(long, value_enum, default_value_t = Model::ThreadPerRequest)]
+        model: Model,
+        /// Path to behaviour, JSON or YAML.
+        #[arg(long)]
+        routes: PathBuf,
+    },
+    /// Send requests and print what came back as JSON.
+    Client(client::Client),
+    /// Answer PING as redis does.
+    Redis {
+        #[arg(long)]
+        listen: SocketAddr,
+    },
+    /// Ignore every SYN.
+    Blackhole {
+        #[arg(long)]
+        listen: SocketAddr,
+    },
+    /// Hold namespaces open.
+    Pause,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Model {
+    ThreadPerRequest,
+    ThreadPool,
+    EventLoop,
+}
+
+fn main() -> Result<()> {
+    match Arguments::parse().command {
+        Command::Serve { listen, model, routes } => {
+            let text = std::fs::read_to_string(&routes).with_context(|| format!("cannot read {}", routes.display()))?;
+            let routes: Routes = serde_yaml_ng::from_str(&text)?;
+            let listener = bind(listen)?;
+            match model {
+                Model::ThreadPerRequest => threads::thread_per_request(&listener, routes),
+                Model::ThreadPool => threads::thread_pool(&listener, routes),
+                Model::EventLoop => event_loop::serve(listener, routes),
+            }
+        }
+        Command::Client(arguments) => {
+            println!("{}", serde_json::to_string(&client::run(&arguments)?)?);
+            Ok(())
+        }
+        Command::Redis { listen } => side::redis(&bind(listen)?),
+        Command::Blackhole { listen } => side::blackhole(listen),
+        Command::Pause => side::pause(),
+    }
+}
+
+fn bind(address: SocketAddr) -> Result<TcpListener> {
+    TcpListener::bind(address).with_context(|| format!("cannot listen on {address}"))
+}

@@ -1,0 +1,158 @@
+//! A running `tracer capture` and what it says.
+
+use std::{
+    collections::HashMap,
+    fs::File,
+    io::{BufRead as _, BufReader},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::mpsc::{self, Receiver, RecvTimeoutError},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use serde_json::Value;
+
+use crate::{cluster::Cluster, run::Place};
+
+/// The tracer ends by itself even if everything here goes wrong.
+const LONGEST: &str = "120s";
+const READY_PATIENCE: Duration = Duration::from_secs(20);
+const END_PATIENCE: Duration = Duration::from_secs(10);
+
+#[derive(Debug)]
+pub struct Capture {
+    child: Child,
+    lines: Receiver<String>,
+    incidents: Incidents,
+    /// Print every line of the tracer as it comes.
+    echo: bool,
+    log: PathBuf,
+}
+
+/// Incidents by id in the order they first came; the last line of an id wins.
+#[derive(Debug, Default)]
+pub struct Incidents {
+    order: Vec<String>,
+    last: HashMap<String, Value>,
+}
+
+impl Incidents {
+    pub fn iter(&self) -> impl Iterator<Item = &Value> {
+        self.order.iter().filter_map(|id| self.last.get(id))
+    }
+
+    fn add(&mut self, incident: Value) {
+        let id = incident["id"].as_str().unwrap_or_default().to_owned();
+        if self.last.insert(id.clone(), incident).is_none() {
+            self.order.push(id);
+        }
+    }
+}
+
+impl Capture {
+    /// Starts the tracer on the cluster's pods and waits until its hooks are attached.
+    pub fn start(tracer: &Path, cluster: &Cluster, echo: bool) -> Result<Self> {
+        let log = cluster.instance.directory().join("tracer.log");
+        let mut command = command(tracer, cluster, "json")?;
+        command.stdout(Stdio::piped()).stderr(File::create(&log)?);
+        Place::default().apply(&mut command)?;
+        let mut child = command.spawn().with_context(|| format!("cannot run {}", tracer.display()))?;
+        let stdout = child.stdout.take().context("no standard output")?;
+        let (sender, lines) = mpsc::channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        let mut capture = Self { child, lines, incidents: Incidents::default(), echo, log };
+        let deadline = Instant::now() + READY_PATIENCE;
+        loop {
+            match capture.next(deadline)? {
+                Some(line) if line["type"] == "ready" => return Ok(capture),
+                Some(_) => {}
+                None => bail!("the tracer was not ready in time or ended: {}", capture.diagnostics()),
+            }
+        }
+    }
+
+    /// Takes in what comes until `done` or until the limit; whether it was done.
+    pub fn wait(&mut self, limit: Duration, mut done: impl FnMut(&Incidents) -> bool) -> Result<bool> {
+        let deadline = Instant::now() + limit;
+        loop {
+            if done(&self.incidents) {
+                return Ok(true);
+            }
+            if self.next(deadline)?.is_none() {
+                return Ok(false);
+            }
+        }
+    }
+
+    /// Ends the tracer as Ctrl-C does and takes in the rest.
+    pub fn finish(mut self) -> Result<Incidents> {
+        // An error means that it has ended already.
+        let _ = kill(Pid::from_raw(i32::try_from(self.child.id())?), Signal::SIGTERM);
+        let deadline = Instant::now() + END_PATIENCE;
+        let mut summary = false;
+        while let Some(line) = self.next(deadline)? {
+            summary |= line["type"] == "summary";
+        }
+        if Instant::now() >= deadline {
+            bail!("the tracer didn't end on SIGTERM: {}", self.diagnostics());
+        }
+        let status = self.child.wait()?;
+        if !status.success() || !summary {
+            bail!("the tracer ended with {status}, summary printed: {summary}: {}", self.diagnostics());
+        }
+        Ok(std::mem::take(&mut self.incidents))
+    }
+
+    #[must_use]
+    pub fn incidents(&self) -> &Incidents {
+        &self.incidents
+    }
+
+    #[must_use]
+    pub fn diagnostics(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// The next line, or nothing at the deadline or the end.
+    fn next(&mut self, deadline: Instant) -> Result<Option<Value>> {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let line = match self.lines.recv_timeout(left) {
+            Ok(line) => line,
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return Ok(None),
+        };
+        let value: Value = serde_json::from_str(&line).with_context(|| format!("not JSON: {line}"))?;
+        if self.echo {
+            println!("{line}");
+        }
+        if value["type"] == "incident" {
+            self.incidents.add(value.clone());
+        }
+        Ok(Some(value))
+    }
+}
+
+impl Drop for Capture {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The command line for capturing the cluster's pods.
+pub fn command(tracer: &Path, cluster: &Cluster, output: &str) -> Result<Command> {
+    let mut command = Command::new(tracer);
+    command.args(["capture", "--duration", LONGEST, "--kube", "off", "-o", output, "--kube-dump"]);
+    command.arg(cluster.write_dump()?).arg("--cgroup").arg(cluster.instance.pods_cgroup()).stdin(Stdio::null());
+    Ok(command)
+}

@@ -1,0 +1,233 @@
+//! One node of a cluster on a real kernel: every pod is a network namespace with a link to the node's namespace, a cgroup
+//! named as the kubelet names it, its own /etc/resolv.conf, and a real process.
+
+pub mod instance;
+mod network;
+mod outside;
+pub mod plan;
+mod process;
+pub mod spec;
+
+use std::{fs, path::PathBuf, process::Child};
+
+use anyhow::{Context as _, Result};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+
+pub use self::{
+    instance::{Instance, clean_up_on_signals},
+    plan::Plan,
+    spec::{ClusterSpec, Family},
+};
+use crate::{
+    app::client::Report,
+    firewall::{self, FirewallRule, Isolation},
+    objects,
+    run::{Place, app_binary, checked},
+    server::Server,
+    services,
+};
+
+/// A running cluster; dropping it removes everything. The thread that made it has to outlive it, since the kernel kills
+/// the processes with that thread.
+#[derive(Debug)]
+pub struct Cluster {
+    pub plan: Plan,
+    pub instance: Instance,
+    node: Child,
+    outside: Child,
+    pods: Vec<Running>,
+    hosts: Vec<Child>,
+}
+
+#[derive(Debug)]
+struct Running {
+    /// Index into the plan.
+    index: usize,
+    holder: Child,
+    server: Option<Child>,
+}
+
+impl Cluster {
+    pub fn up(spec: &ClusterSpec) -> Result<Self> {
+        let instance = Instance::create()?;
+        let plan = Plan::new(spec, &instance.name)?;
+        let node = hold_at(&instance, vec![])?;
+        let outside = hold_at(&instance, vec![])?;
+        let mut cluster = Self { plan, instance, node, outside, pods: vec![], hosts: vec![] };
+        cluster.make_pods()?;
+        let pids: Vec<_> = cluster.pods.iter().map(|pod| (pod.index, pod.holder.id())).collect();
+        network::connect(&cluster.plan, cluster.node.id(), cluster.outside.id(), &pids)?;
+        for (program, rules) in services::rules(&cluster.plan) {
+            checked(Place::network_of(cluster.node.id())?, program, &["--noflush"], &rules)?;
+        }
+        cluster.start_servers()?;
+        cluster.hosts = outside::start(&cluster)?;
+        Ok(cluster)
+    }
+
+    fn make_pods(&mut self) -> Result<()> {
+        for (index, pod) in self.plan.pods.iter().enumerate() {
+            if pod.spec.on_dead_node {
+                continue;
+            }
+            let directory = self.instance.directory().join(&pod.name);
+            fs::create_dir_all(&directory)?;
+            let (resolv_conf, hosts) = (directory.join("resolv.conf"), directory.join("hosts"));
+            let namespace = &pod.spec.namespace;
+            let nameserver = self.plan.services[0].addresses.of(self.plan.family);
+            fs::write(
+                &resolv_conf,
+                format!(
+                    "nameserver {nameserver}\nsearch {namespace}.svc.cluster.local svc.cluster.local cluster.local\n\
+                     options ndots:5 timeout:1 attempts:2\n"
+                ),
+            )?;
+            fs::write(&hosts, format!("127.0.0.1 localhost\n::1 localhost\n{} {}\n", pod.addresses.v4, pod.name))?;
+            let sandbox = self.instance.pods_cgroup().join(pod.cgroup(self.plan.cgroups, &pod.sandbox_id));
+            let container = self.container_cgroup(index);
+            fs::create_dir_all(&sandbox)?;
+            fs::create_dir_all(&container)?;
+            let binds = vec![(resolv_conf, PathBuf::from("/etc/resolv.conf")), (hosts, PathBuf::from("/etc/hosts"))];
+            let place = Place { fresh: Some(binds), cgroups: vec![sandbox.join("cgroup.procs")], ..Place::default() };
+            self.pods.push(Running { index, holder: process::hold(place)?, server: None });
+        }
+        Ok(())
+    }
+
+    fn container_cgroup(&self, index: usize) -> PathBuf {
+        let pod = &self.plan.pods[index];
+        self.instance.pods_cgroup().join(pod.cgroup(self.plan.cgroups, &pod.container_id))
+    }
+
+    /// Servers start together; only DNS is waited for first, because gateways resolve names when they start.
+    fn start_servers(&mut self) -> Result<()> {
+        for position in 0..self.pods.len() {
+            let index = self.pods[position].index;
+            let pod = &self.plan.pods[index];
+            let directory = self.instance.directory().join(&pod.name);
+            let Some(words) = pod.spec.server.command(&directory, &self.plan)? else { continue };
+            let place = self.inside(position)?;
+            let log = directory.join("log");
+            let mut server = process::serve(place, &words, &log)?;
+            if matches!(pod.spec.server, Server::Dns) {
+                process::wait_listening(&mut server, 53, &log)?;
+            }
+            self.pods[position].server = Some(server);
+        }
+        for running in &mut self.pods {
+            let pod = &self.plan.pods[running.index];
+            if let (Some(server), Some(port)) = (&mut running.server, pod.spec.server.port()) {
+                process::wait_listening(server, port, &self.instance.directory().join(&pod.name).join("log"))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The namespaces and the container's cgroups of a running pod.
+    fn inside(&self, position: usize) -> Result<Place> {
+        let running = &self.pods[position];
+        let mut place = Place::namespaces_of(running.holder.id())?;
+        place.cgroups.push(self.container_cgroup(running.index).join("cgroup.procs"));
+        if let Some(limit) = self.plan.pods[running.index].spec.memory_limit_mib {
+            place.cgroups.extend(self.limit_memory(running.index, limit << 20)?);
+        }
+        Ok(place)
+    }
+
+    /// Limits the container's memory, on a hybrid node by a v1 directory that the processes have to enter as well.
+    fn limit_memory(&self, index: usize, bytes: u64) -> Result<Option<PathBuf>> {
+        let container = self.container_cgroup(index);
+        let Some(memory) = &self.instance.mounts.memory_v1 else {
+            let root = &self.instance.mounts.unified;
+            for parent in
+                container.ancestors().skip(1).take_while(|path| path.starts_with(root)).collect::<Vec<_>>().iter().rev()
+            {
+                fs::write(parent.join("cgroup.subtree_control"), "+memory")?;
+            }
+            fs::write(container.join("memory.max"), bytes.to_string())?;
+            return Ok(None);
+        };
+        let directory = memory.join(container.strip_prefix(&self.instance.mounts.unified)?);
+        fs::create_dir_all(&directory)?;
+        fs::write(directory.join("memory.limit_in_bytes"), bytes.to_string())?;
+        Ok(Some(directory.join("cgroup.procs")))
+    }
+
+    fn position(&self, workload: &str) -> Result<usize> {
+        let found = self.pods.iter().position(|pod| self.plan.pods[pod.index].spec.name == workload);
+        found.with_context(|| format!("no running pod of {workload}"))
+    }
+
+    /// Runs a program in the pod's container and returns its output.
+    pub fn exec(&self, workload: &str, program: &str, arguments: &[&str]) -> Result<String> {
+        checked(self.inside(self.position(workload)?)?, program, arguments, "")
+    }
+
+    /// Runs the load client in the pod; `arguments` as `tracer-app client` takes them.
+    pub fn client(&self, workload: &str, arguments: &[&str]) -> Result<Report> {
+        let app = app_binary()?.display().to_string();
+        let mut words = vec!["client"];
+        words.extend(arguments);
+        Ok(serde_json::from_str(&self.exec(workload, &app, &words)?)?)
+    }
+
+    /// Stops (or continues) a pod's server without ending it.
+    pub fn signal_server(&self, workload: &str, signal: Signal) -> Result<()> {
+        let server = self.pods[self.position(workload)?].server.as_ref().context("the pod has no server")?;
+        Ok(kill(Pid::from_raw(i32::try_from(server.id())?), signal)?)
+    }
+
+    /// Enforces an isolation as a CNI does, in the node's namespace.
+    pub fn isolate(&self, isolation: &Isolation) -> Result<()> {
+        let rules = firewall::isolation_rules(&self.plan, isolation)?;
+        checked(Place::network_of(self.node.id())?, "nft", &["-f", "-"], &rules).map(drop)
+    }
+
+    pub fn add_firewall_rule(&self, rule: &FirewallRule) -> Result<()> {
+        let pid = match &rule.pod {
+            Some(pod) => self.pods[self.position(pod)?].holder.id(),
+            None => self.node.id(),
+        };
+        checked(Place::network_of(pid)?, "nft", &["-f", "-"], &firewall::rule(&self.plan, rule)?).map(drop)
+    }
+
+    /// Writes the cluster's objects as YAML for `--kube-dump`.
+    pub fn write_dump(&self) -> Result<PathBuf> {
+        let file = self.instance.directory().join("objects.yaml");
+        fs::write(&file, objects::yaml(&self.plan)?)?;
+        Ok(file)
+    }
+
+    #[must_use]
+    pub fn log(&self, workload: &str) -> String {
+        let pod = self.plan.pods.iter().find(|pod| pod.spec.name == workload);
+        pod.and_then(|pod| fs::read_to_string(self.instance.directory().join(&pod.name).join("log")).ok())
+            .unwrap_or_default()
+    }
+
+    /// The process ids of everything the cluster started itself.
+    #[must_use]
+    pub fn pids(&self) -> Vec<u32> {
+        let pods = self.pods.iter().flat_map(|pod| [&pod.holder].into_iter().chain(&pod.server));
+        pods.chain([&self.node, &self.outside]).chain(&self.hosts).map(Child::id).collect()
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        let Self { plan: _, instance: _, node, outside, pods, hosts } = self;
+        let pods = pods.iter_mut().flat_map(|pod| [&mut pod.holder].into_iter().chain(&mut pod.server));
+        for child in pods.chain([node, outside]).chain(hosts) {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+fn hold_at(instance: &Instance, files: Vec<(PathBuf, PathBuf)>) -> Result<Child> {
+    let cgroups = vec![instance.node_cgroup().join("cgroup.procs")];
+    process::hold(Place { fresh: Some(files), cgroups, ..Place::default() })
+}

@@ -1,0 +1,192 @@
+//! The cluster's objects as `kubectl get -o yaml` prints them.
+
+use anyhow::Result;
+use serde_json::{Value, json};
+
+use crate::cluster::{
+    Family, Plan,
+    plan::{NODE_NAME, OTHER_NODE_NAME, Pod, Service, replica_set_hash},
+    spec::WorkloadKind,
+};
+
+const CREATED: &str = "2026-01-01T00:00:00Z";
+
+/// All objects as one `List`.
+pub fn yaml(plan: &Plan) -> Result<String> {
+    let mut items = vec![node(NODE_NAME, "192.168.0.11"), node(OTHER_NODE_NAME, "192.168.0.12")];
+    let mut namespaces: Vec<&str> = plan.pods.iter().map(|pod| pod.spec.namespace.as_str()).collect();
+    namespaces.sort_unstable();
+    namespaces.dedup();
+    items.extend(namespaces.into_iter().map(namespace));
+    for pod in &plan.pods {
+        items.push(pod_object(plan, pod));
+        items.extend(controllers(pod));
+    }
+    for service in &plan.services {
+        items.push(service_object(plan, service));
+        items.push(endpoint_slice(plan, service));
+    }
+    items.extend(plan.policies.iter().cloned());
+    Ok(serde_yaml_ng::to_string(&json!({"apiVersion": "v1", "kind": "List", "metadata": {}, "items": items}))?)
+}
+
+fn node(name: &str, address: &str) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Node",
+        "metadata": {"name": name, "uid": format!("node-{name}"), "labels": {"kubernetes.io/hostname": name}},
+        "status": {
+            "addresses": [{"type": "InternalIP", "address": address}, {"type": "Hostname", "address": name}],
+            "conditions": [{"type": "Ready", "status": "True"}, {"type": "MemoryPressure", "status": "False"}],
+        },
+    })
+}
+
+fn namespace(name: &str) -> Value {
+    let labels = json!({"kubernetes.io/metadata.name": name});
+    json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
+}
+
+fn pod_object(plan: &Plan, pod: &Pod) -> Value {
+    let spec = &pod.spec;
+    let container = spec.server.container();
+    let mut labels = json!(pod.labels);
+    if spec.kind == WorkloadKind::Deployment {
+        labels["pod-template-hash"] = json!(replica_set_hash(&spec.name));
+    }
+    let addresses = match plan.family {
+        Family::V4 => [pod.addresses.v4.to_string(), pod.addresses.v6.to_string()],
+        Family::V6 => [pod.addresses.v6.to_string(), pod.addresses.v4.to_string()],
+    };
+    let ready = if spec.ready { "True" } else { "False" };
+    let ports: Vec<Value> = spec.server.port().map(|port| json!({"containerPort": port})).into_iter().collect();
+    let limits = spec.memory_limit_mib.map_or(json!({}), |limit| json!({"limits": {"memory": format!("{limit}Mi")}}));
+    let (on_node, host) =
+        if spec.on_dead_node { (OTHER_NODE_NAME, "192.168.0.12") } else { (NODE_NAME, "192.168.0.11") };
+    let mut metadata = json!({
+        "name": pod.name, "namespace": spec.namespace, "uid": pod.uid, "labels": labels, "creationTimestamp": CREATED,
+    });
+    if let Some(owner) = owner(pod) {
+        metadata["ownerReferences"] = json!([owner]);
+    }
+    json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": metadata,
+        "spec": {
+            "nodeName": on_node,
+            "containers": [{"name": container, "image": format!("{container}:test"), "ports": ports, "resources": limits}],
+        },
+        "status": {
+            "phase": "Running", "qosClass": "Burstable", "hostIP": host, "startTime": CREATED,
+            "podIP": addresses[0], "podIPs": addresses.iter().map(|ip| json!({"ip": ip})).collect::<Vec<_>>(),
+            "conditions": [
+                {"type": "Initialized", "status": "True"},
+                {"type": "Ready", "status": ready},
+                {"type": "ContainersReady", "status": ready},
+                {"type": "PodScheduled", "status": "True"},
+            ],
+            "containerStatuses": [{
+                "name": container, "image": format!("{container}:test"), "imageID": "sha256:0",
+                "containerID": format!("containerd://{}", pod.container_id),
+                "ready": spec.ready, "started": true, "restartCount": 0,
+                "state": {"running": {"startedAt": CREATED}}, "lastState": {},
+            }],
+        },
+    })
+}
+
+fn owner(pod: &Pod) -> Option<Value> {
+    let name = &pod.spec.name;
+    let (version, kind, name) = match pod.spec.kind {
+        WorkloadKind::Pod => return None,
+        WorkloadKind::Deployment => ("apps/v1", "ReplicaSet", format!("{name}-{}", replica_set_hash(name))),
+        WorkloadKind::StatefulSet => ("apps/v1", "StatefulSet", name.clone()),
+        WorkloadKind::Job => ("batch/v1", "Job", name.clone()),
+    };
+    let uid = format!("uid-{kind}-{name}");
+    Some(json!({"apiVersion": version, "kind": kind, "name": name, "uid": uid, "controller": true}))
+}
+
+/// The objects above a pod: a Deployment and its ReplicaSet, a StatefulSet, a Job.
+fn controllers(pod: &Pod) -> Vec<Value> {
+    let (name, namespace) = (&pod.spec.name, &pod.spec.namespace);
+    let spec = json!({"replicas": 1, "selector": {"matchLabels": pod.labels}, "template": {"metadata": {"labels": pod.labels}}});
+    let object = |version: &str, kind: &str, name: &str, owner: Option<Value>| {
+        let mut metadata =
+            json!({"name": name, "namespace": namespace, "uid": format!("uid-{kind}-{name}"), "labels": pod.labels});
+        if let Some(owner) = owner {
+            metadata["ownerReferences"] = json!([owner]);
+        }
+        json!({"apiVersion": version, "kind": kind, "metadata": metadata, "spec": spec})
+    };
+    match pod.spec.kind {
+        WorkloadKind::Pod => vec![],
+        WorkloadKind::StatefulSet => vec![object("apps/v1", "StatefulSet", name, None)],
+        WorkloadKind::Job => vec![object("batch/v1", "Job", name, None)],
+        WorkloadKind::Deployment => {
+            let uid = format!("uid-Deployment-{name}");
+            let owner =
+                json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": name, "uid": uid, "controller": true});
+            let replica_set = format!("{name}-{}", replica_set_hash(name));
+            vec![
+                object("apps/v1", "Deployment", name, None),
+                object("apps/v1", "ReplicaSet", &replica_set, Some(owner)),
+            ]
+        }
+    }
+}
+
+fn service_object(plan: &Plan, service: &Service) -> Value {
+    let spec = &service.spec;
+    let address = service.addresses.of(plan.family);
+    let family = if plan.family == Family::V4 { "IPv4" } else { "IPv6" };
+    json!({
+        "apiVersion": "v1", "kind": "Service",
+        "metadata": {"name": spec.name, "namespace": spec.namespace, "uid": format!("uid-Service-{}", service.full_name())},
+        "spec": {
+            "type": "ClusterIP", "clusterIP": address, "clusterIPs": [address],
+            "ipFamilies": [family], "ipFamilyPolicy": "SingleStack",
+            "internalTrafficPolicy": "Cluster", "sessionAffinity": "None",
+            "selector": spec.selector(),
+            "ports": ports(service, |name, protocol| {
+                json!({"name": name, "protocol": protocol, "port": spec.port, "targetPort": service.target_port()})
+            }),
+        },
+        "status": {"loadBalancer": {}},
+    })
+}
+
+fn endpoint_slice(plan: &Plan, service: &Service) -> Value {
+    let spec = &service.spec;
+    let endpoints: Vec<Value> = (service.matched.iter().map(|&index| &plan.pods[index]))
+        .map(|pod| {
+            let ready = pod.spec.ready;
+            json!({
+                "addresses": [pod.addresses.of(plan.family)],
+                "conditions": {"ready": ready, "serving": ready, "terminating": false},
+                "nodeName": if pod.spec.on_dead_node { OTHER_NODE_NAME } else { NODE_NAME },
+                "targetRef": {"kind": "Pod", "name": pod.name, "namespace": pod.spec.namespace, "uid": pod.uid},
+            })
+        })
+        .collect();
+    let ports =
+        ports(service, |name, protocol| json!({"name": name, "protocol": protocol, "port": service.target_port()}));
+    json!({
+        "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
+        "metadata": {
+            "name": format!("{}-{}", spec.name, &replica_set_hash(&service.full_name())[..5]), "namespace": spec.namespace,
+            "labels": {"kubernetes.io/service-name": spec.name},
+        },
+        "addressType": if plan.family == Family::V4 { "IPv4" } else { "IPv6" },
+        "endpoints": endpoints,
+        "ports": if endpoints.is_empty() { json!([]) } else { json!(ports) },
+    })
+}
+
+fn ports(service: &Service, port: impl Fn(&str, &str) -> Value) -> Vec<Value> {
+    let name = |protocol: &str| match (service.spec.port, protocol) {
+        (53, "udp") => "dns",
+        (53, _) => "dns-tcp",
+        (6379, _) => "redis",
+        _ => "http",
+    };
+    service.protocols.iter().map(|protocol| port(name(protocol), &protocol.to_uppercase())).collect()
+}

@@ -1,0 +1,95 @@
+//! Scenarios: a cluster, what is broken in it, traffic, and what the tracer must say, as data.
+
+pub mod expect;
+pub mod runner;
+
+use std::{collections::BTreeMap, path::Path};
+
+use anyhow::{Context as _, Result, bail};
+use serde::{Deserialize, Serialize};
+
+pub use self::{
+    expect::Expected,
+    runner::{Outcome, run},
+};
+use crate::{
+    cluster::ClusterSpec,
+    firewall::{FirewallRule, Isolation},
+};
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scenario {
+    /// What happens, in one sentence.
+    pub summary: String,
+    pub cluster: ClusterSpec,
+    /// Besides what is wrong with the cluster as it is.
+    #[serde(default)]
+    pub faults: Vec<Fault>,
+    pub traffic: Vec<Traffic>,
+    /// All traffic at the same time.
+    #[serde(default)]
+    pub at_once: bool,
+    #[serde(default)]
+    pub expect: Vec<Expected>,
+    /// A control: nothing may be reported.
+    #[serde(default)]
+    pub none: bool,
+    /// Failures that can't be linked for certain may be reported as `unknown`.
+    #[serde(default)]
+    pub allow_unknown: bool,
+}
+
+impl Scenario {
+    pub fn read(file: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+        let scenario: Self = serde_yaml_ng::from_str(&text).with_context(|| file.display().to_string())?;
+        if scenario.none != scenario.expect.is_empty() {
+            bail!("{}: either incidents are expected or `none: true`", file.display());
+        }
+        Ok(scenario)
+    }
+}
+
+/// What is done to the running cluster before the traffic.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Fault {
+    Isolate(Isolation),
+    Firewall(FirewallRule),
+    /// The DNS server's process is stopped: queries arrive and nobody answers.
+    StopDns,
+}
+
+/// One run of the load client.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Traffic {
+    #[serde(default = "client")]
+    pub from: String,
+    pub urls: Vec<String>,
+    #[serde(default = "three")]
+    pub number: u32,
+    #[serde(default = "one")]
+    pub concurrency: u32,
+    #[serde(default)]
+    pub ids: bool,
+    #[serde(default)]
+    pub keep_alive: bool,
+    #[serde(default)]
+    pub hang_up_ms: Option<u64>,
+    #[serde(default)]
+    pub idle_ms: u64,
+    /// What the client must have seen, for the scenario to be what it says.
+    pub results: BTreeMap<String, u32>,
+}
+
+fn client() -> String {
+    "client".into()
+}
+fn three() -> u32 {
+    3
+}
+fn one() -> u32 {
+    1
+}

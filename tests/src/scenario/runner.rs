@@ -1,0 +1,108 @@
+//! Running one scenario.
+
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail};
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+use super::{Fault, Scenario, Traffic, expect};
+use crate::{app::client::Report, capture::Capture, cluster::Cluster};
+
+/// Failures that nothing waits for are reported after a quiet window of 10 s.
+const INCIDENT_PATIENCE: Duration = Duration::from_secs(15);
+/// Verdicts settle for about 200 ms; what is wrongly blamed comes within this time.
+const SETTLE: Duration = Duration::from_millis(1500);
+
+#[derive(Debug)]
+pub struct Outcome {
+    /// Why it failed; empty if it went as expected.
+    pub problems: Vec<String>,
+    pub incidents: Vec<Value>,
+    pub elapsed: Duration,
+}
+
+/// Runs the scenario under the tracer, or without one just to see that the traffic goes as the scenario says.
+pub fn run(scenario: &Scenario, tracer: Option<&Path>) -> Result<Outcome> {
+    let started = Instant::now();
+    let cluster = Cluster::up(&scenario.cluster)?;
+    let mut capture = tracer.map(|tracer| Capture::start(tracer, &cluster, false)).transpose()?;
+    for fault in &scenario.faults {
+        inject(&cluster, fault)?;
+    }
+    let mut problems = drive_all(&cluster, scenario)?;
+    let mut incidents = vec![];
+    if let Some(mut capture) = capture.take() {
+        let Scenario { expect: expected, allow_unknown, none, .. } = scenario;
+        if !none {
+            capture.wait(INCIDENT_PATIENCE, |seen| expect::all_seen(&cluster.plan, expected, seen))?;
+        }
+        capture.wait(SETTLE, |_| false)?;
+        let diagnostics = capture.diagnostics();
+        let seen = capture.finish()?;
+        problems.extend(expect::problems(&cluster.plan, expected, *allow_unknown, &seen)?);
+        if !problems.is_empty() && !diagnostics.is_empty() {
+            problems.push(format!("the tracer's standard error:\n{diagnostics}"));
+        }
+        incidents.extend(seen.iter().cloned());
+    }
+    Ok(Outcome { problems, incidents, elapsed: started.elapsed() })
+}
+
+pub fn inject(cluster: &Cluster, fault: &Fault) -> Result<()> {
+    match fault {
+        Fault::Isolate(isolation) => cluster.isolate(isolation),
+        Fault::Firewall(rule) => cluster.add_firewall_rule(rule),
+        Fault::StopDns => cluster.signal_server("coredns", Signal::SIGSTOP),
+    }
+}
+
+/// Drives all traffic and returns what didn't go as the scenario says.
+fn drive_all(cluster: &Cluster, scenario: &Scenario) -> Result<Vec<String>> {
+    let one = |traffic| Ok(wrong_traffic(cluster, traffic, &drive(cluster, traffic)?));
+    let results: Vec<Result<Option<String>>> = if scenario.at_once {
+        std::thread::scope(|scope| {
+            let running: Vec<_> = scenario.traffic.iter().map(|traffic| scope.spawn(move || one(traffic))).collect();
+            running
+                .into_iter()
+                .map(|thread| thread.join().unwrap_or_else(|_| bail!("a client's thread panicked")))
+                .collect()
+        })
+    } else {
+        scenario.traffic.iter().map(one).collect()
+    };
+    Ok(results.into_iter().collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
+}
+
+pub fn drive(cluster: &Cluster, traffic: &Traffic) -> Result<Report> {
+    let Traffic { from, urls, number, concurrency, ids, keep_alive, hang_up_ms, idle_ms, results: _ } = traffic;
+    let mut words: Vec<String> = vec![];
+    for url in urls {
+        words.extend(["--url".into(), cluster.plan.expand(url)?]);
+    }
+    words.extend(["-n".into(), number.to_string(), "-c".into(), concurrency.to_string()]);
+    words.extend(["--idle-ms".into(), idle_ms.to_string()]);
+    words.extend(ids.then(|| "--ids".into()));
+    words.extend(keep_alive.then(|| "--keep-alive".into()));
+    if let Some(time) = hang_up_ms {
+        words.extend(["--hang-up-ms".into(), time.to_string()]);
+    }
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    cluster.client(from, &words).with_context(|| format!("traffic to {}", urls.join(" ")))
+}
+
+/// What the client saw, if it isn't what the scenario says, with the logs of all pods.
+pub fn wrong_traffic(cluster: &Cluster, traffic: &Traffic, report: &Report) -> Option<String> {
+    if report.results == traffic.results {
+        return None;
+    }
+    let logs =
+        cluster.plan.pods.iter().map(|pod| (&pod.name, cluster.log(&pod.spec.name))).filter(|(_, log)| !log.is_empty());
+    let logs: String =
+        logs.map(|(name, log)| format!("\n    {name}: {}", log.trim_end().replace('\n', "\n      "))).collect();
+    let (urls, results) = (traffic.urls.join(" "), &traffic.results);
+    Some(format!("the client of {urls} saw {:?}, the scenario says {results:?}{logs}", report.results))
+}

@@ -1,0 +1,65 @@
+//! The cluster's DNS: unbound, answering from what the cluster consists of.
+
+use std::{collections::BTreeMap, fmt::Write as _, path::Path};
+
+use super::Server;
+use crate::cluster::{
+    Plan,
+    spec::{PodSpec, ServiceSpec, WorkloadKind},
+};
+
+/// The DNS server's pod, which every cluster has.
+#[must_use]
+pub fn pod(ready: bool) -> PodSpec {
+    PodSpec {
+        name: "coredns".into(),
+        namespace: "kube-system".into(),
+        kind: WorkloadKind::Deployment,
+        labels: BTreeMap::from([("k8s-app".into(), "kube-dns".into())]),
+        ready,
+        memory_limit_mib: None,
+        on_dead_node: false,
+        server: Server::Dns,
+    }
+}
+
+/// The Service whose address is in every pod's resolv.conf.
+#[must_use]
+pub fn service() -> ServiceSpec {
+    ServiceSpec {
+        name: "kube-dns".into(),
+        namespace: "kube-system".into(),
+        selector: Some(BTreeMap::from([("k8s-app".into(), "kube-dns".into())])),
+        port: 53,
+        target_port: None,
+    }
+}
+
+/// Everything unknown is NXDOMAIN; a zone whose file is empty is SERVFAIL.
+#[must_use]
+pub fn configuration(directory: &Path, plan: &Plan) -> String {
+    let directory = directory.display();
+    let mut text = format!(
+        "server:\n  directory: \"{directory}\"\n  chroot: \"\"\n  username: \"\"\n  pidfile: \"\"\n  use-syslog: no\n\
+         \x20 logfile: \"\"\n  do-daemonize: no\n  num-threads: 1\n  interface: 0.0.0.0\n  interface: ::0\n\
+         \x20 interface-automatic: no\n  access-control: 0.0.0.0/0 allow\n  access-control: ::0/0 allow\n\
+         \x20 module-config: \"iterator\"\n  do-not-query-localhost: no\n  outgoing-range: 64\n  num-queries-per-thread: 64\n\
+         \x20 msg-cache-size: 64k\n  rrset-cache-size: 64k\n  local-zone: \".\" static\n"
+    );
+    for (name, address) in &plan.names {
+        let kind = if address.is_ipv4() { "A" } else { "AAAA" };
+        let _ = writeln!(text, "  local-data: \"{name}. 5 IN {kind} {address}\"");
+    }
+    for zone in &plan.servfail_zones {
+        let _ = writeln!(text, "  local-zone: \"{zone}.\" transparent");
+    }
+    text.push_str("remote-control:\n  control-enable: no\n");
+    for zone in &plan.servfail_zones {
+        let _ = write!(
+            text,
+            "auth-zone:\n  name: \"{zone}.\"\n  zonefile: \"empty.zone\"\n  for-downstream: yes\n\
+             \x20 for-upstream: no\n  fallback-enabled: no\n"
+        );
+    }
+    text
+}

@@ -1,0 +1,53 @@
+//! A gateway of haproxy.
+
+use std::fmt::Write as _;
+
+use anyhow::Result;
+use serde::{Deserialize, Serialize};
+
+use crate::cluster::Plan;
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Haproxy {
+    pub port: u16,
+    /// Path prefix to Service; what matches none has no backend and gets haproxy's own 503.
+    pub routes: Vec<HaproxyRoute>,
+    #[serde(default = "one_second")]
+    pub connect_timeout_ms: u64,
+    #[serde(default = "ten_seconds")]
+    pub server_timeout_ms: u64,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HaproxyRoute {
+    pub path: String,
+    pub to: String,
+}
+
+impl Haproxy {
+    pub fn configuration(&self, any: &str, plan: &Plan) -> Result<String> {
+        let Self { port, routes, connect_timeout_ms, server_timeout_ms } = self;
+        let mut text = format!(
+            "global\n  maxconn 512\ndefaults\n  mode http\n  retries 0\n  timeout client 30s\n\
+             \x20 timeout connect {connect_timeout_ms}ms\n  timeout server {server_timeout_ms}ms\n\
+             frontend web\n  bind {any}:{port}\n"
+        );
+        for (number, route) in routes.iter().enumerate() {
+            writeln!(text, "  use_backend b{number} if {{ path_beg {} }}", route.path)?;
+        }
+        for (number, route) in routes.iter().enumerate() {
+            let peer = plan.service_address(&route.to)?;
+            writeln!(text, "backend b{number}\n  server one {peer}")?;
+        }
+        Ok(text)
+    }
+}
+
+fn one_second() -> u64 {
+    1000
+}
+fn ten_seconds() -> u64 {
+    10_000
+}

@@ -1,0 +1,138 @@
+//! The server processes of pods: how each is started and configured.
+
+pub mod dns;
+pub mod haproxy;
+pub mod nginx;
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    app::Routes,
+    cluster::{Family, Plan},
+    run::app_binary,
+};
+
+/// How the application meets its requests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Model {
+    #[default]
+    ThreadPerRequest,
+    ThreadPool,
+    EventLoop,
+}
+
+impl Model {
+    fn name(self) -> &'static str {
+        match self {
+            Self::ThreadPerRequest => "thread-per-request",
+            Self::ThreadPool => "thread-pool",
+            Self::EventLoop => "event-loop",
+        }
+    }
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Server {
+    /// Nothing listens; clients run here.
+    #[default]
+    None,
+    App {
+        port: u16,
+        #[serde(default)]
+        model: Model,
+        #[serde(default)]
+        routes: Routes,
+    },
+    Redis {
+        port: u16,
+    },
+    /// Listens, but accepts nothing and has a full accept queue.
+    Stuck {
+        port: u16,
+    },
+    Nginx(nginx::Nginx),
+    Haproxy(haproxy::Haproxy),
+    /// The cluster's DNS; every cluster has exactly one without being asked.
+    Dns,
+}
+
+impl Server {
+    #[must_use]
+    pub fn port(&self) -> Option<u16> {
+        match self {
+            Self::None => None,
+            Self::App { port, .. } | Self::Redis { port } | Self::Stuck { port } => Some(*port),
+            Self::Nginx(nginx) => Some(nginx.port),
+            Self::Haproxy(haproxy) => Some(haproxy.port),
+            Self::Dns => Some(53),
+        }
+    }
+
+    #[must_use]
+    pub fn container(&self) -> &'static str {
+        match self {
+            Self::None => "client",
+            Self::App { .. } => "app",
+            Self::Redis { .. } => "redis",
+            Self::Stuck { .. } => "app",
+            Self::Nginx(_) => "nginx",
+            Self::Haproxy(_) => "haproxy",
+            Self::Dns => "coredns",
+        }
+    }
+
+    /// Writes the configuration into `directory` and returns the command line.
+    pub fn command(&self, directory: &Path, plan: &Plan) -> Result<Option<Vec<String>>> {
+        let any = if plan.family == Family::V6 { "[::]" } else { "0.0.0.0" };
+        let app = app_binary()?.display().to_string();
+        Ok(match self {
+            Self::None => None,
+            Self::App { port, model, routes } => {
+                let file = directory.join("routes.json");
+                write(&file, &plan.expand(&serde_json::to_string_pretty(routes)?)?)?;
+                let listen = format!("{any}:{port}");
+                Some(words(&[&app, "serve", "--listen", &listen, "--model", model.name(), "--routes", path(&file)?]))
+            }
+            Self::Redis { port } => Some(words(&[&app, "redis", "--listen", &format!("{any}:{port}")])),
+            Self::Stuck { port } => {
+                let address =
+                    plan.pods.iter().find(|pod| directory.ends_with(&pod.name)).context("a pod without a plan")?;
+                let listen = std::net::SocketAddr::new(address.addresses.of(plan.family), *port).to_string();
+                Some(words(&[&app, "blackhole", "--listen", &listen]))
+            }
+            Self::Nginx(nginx) => {
+                write(&directory.join("nginx.conf"), &nginx.configuration(directory, any, plan)?)?;
+                let file = directory.join("nginx.conf");
+                Some(words(&["/usr/sbin/nginx", "-p", path(directory)?, "-c", path(&file)?]))
+            }
+            Self::Haproxy(haproxy) => {
+                let file = directory.join("haproxy.cfg");
+                write(&file, &haproxy.configuration(any, plan)?)?;
+                Some(words(&["/usr/sbin/haproxy", "-db", "-f", path(&file)?]))
+            }
+            Self::Dns => {
+                let file = directory.join("unbound.conf");
+                write(&file, &dns::configuration(directory, plan))?;
+                write(&directory.join("empty.zone"), "")?;
+                Some(words(&["/usr/sbin/unbound", "-d", "-c", path(&file)?]))
+            }
+        })
+    }
+}
+
+fn words(words: &[&str]) -> Vec<String> {
+    words.iter().map(|word| (*word).to_owned()).collect()
+}
+
+fn path(path: &Path) -> Result<&str> {
+    path.to_str().context("a path that is not UTF-8")
+}
+
+fn write(file: &Path, text: &str) -> Result<()> {
+    std::fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))
+}

@@ -1,0 +1,93 @@
+//! A gateway of nginx.
+
+use std::{fmt::Write as _, path::Path};
+
+use anyhow::Result;
+use serde::{Deserialize, Serialize};
+
+use crate::cluster::Plan;
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Nginx {
+    pub port: u16,
+    pub locations: Vec<Location>,
+    /// Give every request an `X-Request-Id`, keeping the one that came.
+    #[serde(default)]
+    pub request_id: bool,
+    /// Remove the id headers that came.
+    #[serde(default)]
+    pub strip_ids: bool,
+    /// Keep connections to the upstreams open.
+    #[serde(default)]
+    pub keep_alive: bool,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Location {
+    pub path: String,
+    /// The Service `namespace/name` to proxy to.
+    #[serde(default)]
+    pub to: Option<String>,
+    /// Let nginx resolve the Service's name at start instead of using its ClusterIP.
+    #[serde(default)]
+    pub by_name: bool,
+    /// Answer this without an upstream.
+    #[serde(default)]
+    pub answer: Option<u16>,
+    #[serde(default = "one_second")]
+    pub connect_timeout_ms: u64,
+    #[serde(default = "ten_seconds")]
+    pub read_timeout_ms: u64,
+}
+
+impl Nginx {
+    pub fn configuration(&self, directory: &Path, any: &str, plan: &Plan) -> Result<String> {
+        let (directory, port) = (directory.display(), self.port);
+        let mut locations = String::new();
+        let mut upstreams = String::new();
+        for (number, location) in self.locations.iter().enumerate() {
+            let Location { path, to, by_name, answer, connect_timeout_ms, read_timeout_ms } = location;
+            writeln!(locations, "    location {path} {{")?;
+            if let Some(status) = answer {
+                writeln!(locations, "      return {status};")?;
+            } else if let Some(to) = to {
+                let peer = if *by_name { plan.service_name(to)? } else { plan.service_address(to)? };
+                let keep = if self.keep_alive { " keepalive 16;" } else { "" };
+                writeln!(upstreams, "  upstream u{number} {{ server {peer};{keep} }}")?;
+                writeln!(locations, "      proxy_pass http://u{number};")?;
+                writeln!(locations, "      proxy_connect_timeout {connect_timeout_ms}ms;")?;
+                writeln!(locations, "      proxy_read_timeout {read_timeout_ms}ms;")?;
+            }
+            writeln!(locations, "    }}")?;
+        }
+        let mut headers = String::from("    proxy_set_header Host $host;\n");
+        if self.keep_alive {
+            headers += "    proxy_http_version 1.1;\n    proxy_set_header Connection \"\";\n";
+        }
+        if self.request_id {
+            headers += "    proxy_set_header X-Request-Id $kept_request_id;\n";
+        }
+        if self.strip_ids {
+            headers += "    proxy_set_header X-Request-Id \"\";\n    proxy_set_header traceparent \"\";\n";
+        }
+        Ok(format!(
+            "daemon off;\nuser root;\nworker_processes 1;\npid {directory}/nginx.pid;\nerror_log stderr;\n\
+             events {{ worker_connections 1024; }}\n\
+             http {{\n  access_log off;\n  proxy_next_upstream off;\n\
+             \x20 client_body_temp_path {directory}/body;\n  proxy_temp_path {directory}/proxy;\n\
+             \x20 fastcgi_temp_path {directory}/fastcgi;\n  uwsgi_temp_path {directory}/uwsgi;\n\
+             \x20 scgi_temp_path {directory}/scgi;\n\
+             \x20 map $http_x_request_id $kept_request_id {{ default $http_x_request_id; \"\" $request_id; }}\n\
+             {upstreams}  server {{\n    listen {any}:{port};\n{headers}{locations}  }}\n}}\n"
+        ))
+    }
+}
+
+fn one_second() -> u64 {
+    1000
+}
+fn ten_seconds() -> u64 {
+    10_000
+}

@@ -1,0 +1,143 @@
+//! The way from a symptom down to the deepest element that failed: what the rules judge.
+
+use super::{call::Call, identity::Who};
+use crate::{
+    event::{Drop, Exchange, Icmp, Ktime, Process},
+    k8s::model::{Pod, Service},
+    verdict::{Hop, Link},
+};
+
+/// A chain of hops with what was found at its end.
+#[derive(Clone, Debug)]
+pub(crate) struct Chain<'a> {
+    pub(crate) hops: Vec<Hop>,
+    /// How each call was linked to its request.
+    pub(crate) links: Vec<Link>,
+    pub(crate) leaf: Leaf<'a>,
+    /// Exchanges passed on the way, client end or server end, to be reported once only.
+    pub(crate) passed: Vec<(std::net::SocketAddr, u32)>,
+    /// Connects and lookups likewise.
+    pub(crate) consumed: Vec<u64>,
+}
+
+/// Where the descent ended.
+#[derive(Clone, Debug)]
+pub(crate) enum Leaf<'a> {
+    /// A server on this node, none of whose calls failed.
+    Server(ServerLeaf<'a>),
+    /// A call whose other end isn't seen here.
+    Remote(RemoteLeaf<'a>),
+    /// A connect that failed or is stuck.
+    Connect(ConnectLeaf<'a>),
+    /// A name that wasn't resolved.
+    Lookup(LookupLeaf<'a>),
+    /// A connection without HTTP that ended badly.
+    End(EndLeaf<'a>),
+    /// Several calls may be to blame, and they disagree.
+    Ambiguous(Vec<String>),
+}
+
+/// The last server.
+#[derive(Clone, Debug)]
+pub(crate) struct ServerLeaf<'a> {
+    pub(crate) exchange: Exchange,
+    /// What the client end saw.
+    pub(crate) client: Option<Exchange>,
+    pub(crate) who: Who,
+    pub(crate) pod: Option<&'a Pod>,
+    /// When the caller stopped waiting, or the answer came.
+    pub(crate) until: Ktime,
+    /// Processes of this container that died around then.
+    pub(crate) deaths: Vec<(Ktime, Process)>,
+    /// Calls that went well while it served.
+    pub(crate) well: Vec<Exchange>,
+    /// Failing calls that other requests own or that were retried with success.
+    pub(crate) healed: usize,
+    /// The container relays requests (by what it is and does).
+    pub(crate) proxy: Option<String>,
+    /// Flight records were overwritten before they were read, or events were lost: "nothing was tried" can't be said.
+    pub(crate) blind: bool,
+    /// No inbound request waits for it: it is the outermost exchange.
+    pub(crate) outermost: bool,
+}
+
+/// A call to somewhere else.
+#[derive(Clone, Debug)]
+pub(crate) struct RemoteLeaf<'a> {
+    pub(crate) exchange: Exchange,
+    pub(crate) target: Target<'a>,
+    pub(crate) outermost: bool,
+}
+
+/// What a call was aimed at.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Target<'a> {
+    pub(crate) service: Option<&'a Service>,
+    pub(crate) pod: Option<&'a Pod>,
+    pub(crate) who: Option<Who>,
+    /// In the cluster, or on this node.
+    pub(crate) inside: bool,
+    /// What a DNS answer called it.
+    pub(crate) name: Option<String>,
+    pub(crate) address: Option<std::net::SocketAddr>,
+    /// The address after translation, where seen.
+    pub(crate) backend: Option<std::net::SocketAddr>,
+}
+
+/// A failed connect with what the node saw of it.
+#[derive(Clone, Debug)]
+pub(crate) struct ConnectLeaf<'a> {
+    pub(crate) connect: crate::event::Connect,
+    pub(crate) caller: Who,
+    pub(crate) caller_pod: Option<&'a Pod>,
+    pub(crate) target: Target<'a>,
+    pub(crate) drops: Vec<(Ktime, Drop)>,
+    /// The pod in whose network namespace the first of the drops happened.
+    pub(crate) drop_pod: Option<&'a Pod>,
+    pub(crate) icmp: Option<(Ktime, Icmp)>,
+    /// A kernel on this node refused the segment: no socket wanted it there.
+    pub(crate) refusal: Option<(Ktime, crate::event::Signal)>,
+    /// Ports that the target's network namespace listens on.
+    pub(crate) listening: Option<Vec<u16>>,
+    /// A process of the target that the OOM killer took lately.
+    pub(crate) oom: Option<(Ktime, Process)>,
+}
+
+/// A failed lookup.
+#[derive(Clone, Debug)]
+pub(crate) struct LookupLeaf<'a> {
+    pub(crate) lookup: super::lookup::Lookup,
+    pub(crate) asker: Who,
+    pub(crate) asker_pod: Option<&'a Pod>,
+    pub(crate) target: Target<'a>,
+    pub(crate) drops: Vec<(Ktime, Drop)>,
+    pub(crate) drop_pod: Option<&'a Pod>,
+    /// The resolver's container, where the query reached it.
+    pub(crate) reached: Option<Who>,
+}
+
+/// A broken connection without HTTP.
+#[derive(Clone, Debug)]
+pub(crate) struct EndLeaf<'a> {
+    pub(crate) signal: crate::event::Signal,
+    pub(crate) at: Ktime,
+    pub(crate) target: Target<'a>,
+    pub(crate) deaths: Vec<(Ktime, Process)>,
+}
+
+/// A number that tells a connect, a lookup or an end from others.
+pub(crate) fn call_number(call: &Call) -> u64 {
+    match call {
+        Call::Exchange(x) => x.conn.born_ns ^ x.conn.sock.rotate_left(17) ^ u64::from(x.number),
+        Call::Connect(x) => x.conn.born_ns ^ x.conn.sock.rotate_left(19),
+        Call::Attempt(_, x) => x.start_ns ^ (u64::from(x.actor.tid) << 40),
+        Call::End(_, x) => x.conn.map_or(0, |c| c.born_ns ^ c.sock.rotate_left(23)),
+        Call::Lookup(x) => {
+            let mut hash = x.cgroup ^ (u64::from(x.actor.tgid) << 32) ^ x.start_ns;
+            for byte in x.name.bytes() {
+                hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+            }
+            hash
+        }
+    }
+}

@@ -1,0 +1,275 @@
+//! The descent: from an exchange to the call that failed it, and on, until something failed on its own account.
+
+use super::{
+    Correlator,
+    call::{Call, Standing},
+    chain::{Chain, Leaf, RemoteLeaf, ServerLeaf, call_number},
+    link::{self, Belongs},
+};
+use crate::{
+    event::{Exchange, Ktime, Outcome, Role},
+    verdict::{self, Hop, Link},
+};
+
+/// Longer chains are loops.
+const DEPTH: usize = 16;
+/// A gateway may answer before it lets go of its upstream (haproxy resets it 125 µs after its 504).
+pub(crate) const SLACK_NS: u64 = 5_000_000;
+/// A call that was pending for less when its request failed is no reason for it.
+const PENDING_NS: u64 = 100_000_000;
+/// A proxy that marked its server down answers without trying: failed connects this far back explain it.
+pub(crate) const MARKED_DOWN_NS: u64 = 60_000_000_000;
+
+impl Correlator {
+    /// Follows an exchange, known by either end, down to its leaf. `until` is when whoever waited stopped waiting.
+    pub(crate) fn descend<'a>(&'a self, chain: &mut Chain<'a>, exchange: &Exchange, until: Ktime, link: Link) {
+        let (client, server) = match exchange.role {
+            Role::Client => (Some(exchange.clone()), self.window.other_end(exchange).cloned()),
+            Role::Server => (self.window.other_end(exchange).cloned(), Some(exchange.clone())),
+        };
+        chain.passed.push(exchange.hop_key());
+        let outermost = chain.hops.len() <= 1;
+        let Some(server) = server else {
+            let Some(client) = client else { return };
+            let target = self.target(client.remote, client.nat_remote);
+            let mut hop = self.target_hop(&target, client.remote);
+            hop.outcome = Some(outcome(&client, until));
+            hop.duration_ms = Some(milliseconds(client.start_ns, client.end_ns.min(until)));
+            hop.link = Some(link);
+            chain.hops.push(hop);
+            chain.leaf = Leaf::Remote(RemoteLeaf { exchange: client, target, outermost });
+            return;
+        };
+        chain.passed.push(server.hop_key());
+        let tgid = server.actor.map(|a| a.tgid);
+        let who = self.identity.who(&self.snapshot, server.cgroup, tgid);
+        let mut hop = who.hop();
+        hop.service = client
+            .as_ref()
+            .and_then(|c| self.target(c.remote, c.nat_remote).service)
+            .or_else(|| self.target(server.local, None).service)
+            .map(super::identity::service_name);
+        hop.address = Some(server.local.to_string());
+        let seen = client.as_ref().unwrap_or(&server);
+        hop.outcome = Some(outcome(seen, until));
+        hop.duration_ms = Some(milliseconds(server.start_ns, server.end_ns.min(until)));
+        hop.link = Some(link);
+        chain.hops.push(hop);
+        if chain.hops.len() > DEPTH {
+            chain.leaf = Leaf::Ambiguous(vec!["the chain of calls doesn't end".to_owned()]);
+            return;
+        }
+        let until = until.min(if server.outcome == Outcome::Open { until } else { server.end_ns });
+        let until = client.as_ref().map_or(until, |c| if c.outcome == Outcome::Open { until } else { until.min(c.end_ns.max(c.start_ns)) });
+        self.choose(chain, &server, client, until, who, outermost);
+    }
+
+    /// Picks the call that failed the request, or ends the descent at its server.
+    fn choose<'a>(
+        &'a self,
+        chain: &mut Chain<'a>,
+        server: &Exchange,
+        client: Option<Exchange>,
+        until: Ktime,
+        who: super::identity::Who,
+        outermost: bool,
+    ) {
+        let container = self.identity.container_key(server.cgroup);
+        let calls = self.calls(container, server.start_ns, until);
+        let min = self.options.min_status;
+        let mut sure: Vec<(Call, Link)> = Vec::new();
+        let mut perhaps: Vec<Call> = Vec::new();
+        let mut well: Vec<Exchange> = Vec::new();
+        let mut healed = 0;
+        for call in calls {
+            let standing = call.standing(until.saturating_add(SLACK_NS), min);
+            if standing == Standing::Well {
+                if let Call::Exchange(x) = &call
+                    && link::belongs(&self.window, &self.models, container, server, &call) != Belongs::No
+                {
+                    well.push(x.clone());
+                }
+                continue;
+            }
+            if standing == Standing::Pending && until.saturating_sub(call.start()) < PENDING_NS.min(until.saturating_sub(server.start_ns) / 2) {
+                continue;
+            }
+            match link::belongs(&self.window, &self.models, container, server, &call) {
+                Belongs::No => {}
+                _ if standing == Standing::Failed && self.healed(&call, until) => healed += 1,
+                Belongs::Yes(link) => sure.push((call, link)),
+                Belongs::Perhaps => perhaps.push(call),
+            }
+        }
+        // The last one that failed decides; what is merely pending counts when nothing failed.
+        sure.sort_by_key(|(call, _)| (call.standing(until.saturating_add(SLACK_NS), min) == Standing::Failed, call.end(), call.start()));
+        if let Some((call, link)) = sure.pop() {
+            return self.follow(chain, &call, until, link);
+        }
+        if !perhaps.is_empty() {
+            return self.agree(chain, perhaps, server, until);
+        }
+        let proxy = self.proxy(server, container);
+        if proxy.is_some() && server.status().is_some() && well.is_empty() && self.marked_down(chain, server, container, until) {
+            return;
+        }
+        let deaths = self.deaths_of(server, until);
+        let pod = self.identity.pod_of(&self.snapshot, server.cgroup);
+        let blind = self.blind_since(server.start_ns);
+        chain.leaf = Leaf::Server(ServerLeaf {
+            exchange: server.clone(),
+            client,
+            who,
+            pod,
+            until,
+            deaths,
+            well,
+            healed,
+            proxy,
+            blind,
+            outermost,
+        });
+    }
+
+    /// Goes on with one call.
+    pub(crate) fn follow<'a>(&'a self, chain: &mut Chain<'a>, call: &Call, until: Ktime, link: Link) {
+        chain.links.push(link);
+        chain.consumed.push(call_number(call));
+        match call {
+            Call::Exchange(x) => self.descend(chain, x, until, link),
+            other => self.end_with(chain, other, until, link),
+        }
+    }
+
+    /// Several requests may own the calls: only if all of them lead to the same cause and origin is it told.
+    fn agree<'a>(&'a self, chain: &mut Chain<'a>, calls: Vec<Call>, server: &Exchange, until: Ktime) {
+        // Of a gateway's calls only those can be meant that carry the same status on, or none.
+        let mut verdicts: Vec<(Chain<'a>, verdict::Judgement)> = Vec::new();
+        for call in calls.iter().take(64) {
+            let mut branch = chain.clone();
+            self.follow(&mut branch, call, until, Link::Time);
+            let judgement = verdict::judge(&branch, &self.context());
+            verdicts.push((branch, judgement));
+        }
+        let mut distinct: Vec<String> = verdicts.iter().map(|(_, j)| j.fingerprint()).collect();
+        distinct.sort();
+        distinct.dedup();
+        // Requests that fail while others succeed could fail for a reason of their own; every candidate owner of these
+        // calls must have failed, too, for the agreement to mean anything.
+        let all_failed = self.owners_failed(&calls, server);
+        match (distinct.as_slice(), all_failed) {
+            ([_], true) => {
+                if let Some((branch, _)) = verdicts.into_iter().next() {
+                    *chain = branch;
+                    chain.links.push(Link::Time);
+                }
+            }
+            _ => {
+                let mut causes: Vec<String> = verdicts.iter().map(|(_, j)| j.label()).collect();
+                causes.sort();
+                causes.dedup();
+                chain.leaf = Leaf::Ambiguous(causes);
+            }
+        }
+    }
+
+    fn owners_failed(&self, calls: &[Call], server: &Exchange) -> bool {
+        let container = self.identity.container_key(server.cgroup);
+        calls.iter().all(|call| match link::owner(&self.window, &self.models, container, call) {
+            link::Owner::Several(owners) => {
+                owners.iter().all(|o| o.outcome != Outcome::Open && o.failed(self.options.min_status))
+            }
+            _ => true,
+        })
+    }
+
+    /// A proxy that answers without trying may have marked its servers down: then what its last connects failed of counts.
+    fn marked_down<'a>(&'a self, chain: &mut Chain<'a>, server: &Exchange, container: u64, until: Ktime) -> bool {
+        let from = server.start_ns.saturating_sub(MARKED_DOWN_NS);
+        let mut branches: Vec<(Chain<'a>, verdict::Judgement)> = Vec::new();
+        for connect in self.window.failed_connects(from) {
+            if connect.end_ns > until || self.identity.container_key(connect.cgroup) != container {
+                continue;
+            }
+            let call = Call::Connect(connect.clone());
+            if self.healed(&call, until) {
+                continue;
+            }
+            let mut branch = chain.clone();
+            self.follow(&mut branch, &call, until, Link::Time);
+            let judgement = verdict::judge(&branch, &self.context());
+            if !branches.iter().any(|(_, j)| j.fingerprint() == judgement.fingerprint()) {
+                branches.push((branch, judgement));
+            }
+            if branches.len() > 8 {
+                break;
+            }
+        }
+        match branches.len() {
+            0 => false,
+            1 => {
+                if let Some((branch, _)) = branches.pop() {
+                    *chain = branch;
+                }
+                true
+            }
+            _ => {
+                chain.leaf = Leaf::Ambiguous(branches.iter().map(|(_, j)| j.label()).collect());
+                true
+            }
+        }
+    }
+
+    /// Whether a later success to the same place made up for the failure.
+    pub(crate) fn healed(&self, call: &Call, until: Ktime) -> bool {
+        let container = self.identity.container_key(call.cgroup());
+        let service = self.target(call.remote(), None).service.map(super::identity::service_name);
+        let same_place = |x: &Exchange| {
+            x.remote == call.remote()
+                || (service.is_some() && self.target(x.remote, None).service.map(super::identity::service_name) == service)
+        };
+        match call {
+            Call::Exchange(failed) => self.window.outbound(container).take(1024).any(|x| {
+                x.start_ns >= failed.end_ns
+                    && x.end_ns <= until
+                    && !x.failed(self.options.min_status)
+                    && same_place(x)
+                    && same_request(x, failed)
+            }),
+            Call::Connect(_) | Call::Attempt(..) | Call::End(..) => {
+                let after = call.end();
+                self.window.outbound(container).take(1024).any(|x| {
+                    x.start_ns >= after && x.end_ns <= until && !x.failed(self.options.min_status) && same_place(x)
+                }) || self.established_later(call, until)
+            }
+            Call::Lookup(_) => false,
+        }
+    }
+}
+
+fn same_request(a: &Exchange, b: &Exchange) -> bool {
+    match (&a.request, &b.request) {
+        (Some(a), Some(b)) => a.method == b.method && a.path == b.path,
+        _ => true,
+    }
+}
+
+/// What became of an exchange, in a word.
+pub(crate) fn outcome(exchange: &Exchange, until: Ktime) -> String {
+    match exchange.outcome {
+        Outcome::Status(status) if exchange.end_ns <= until.saturating_add(SLACK_NS) => status.to_string(),
+        Outcome::Unanswered if exchange.reset_received => "reset".to_owned(),
+        Outcome::Unanswered if exchange.remote_closed_first && exchange.role == Role::Client => "closed".to_owned(),
+        _ => "no answer".to_owned(),
+    }
+}
+
+pub(crate) fn milliseconds(from: Ktime, to: Ktime) -> f64 {
+    (to.saturating_sub(from) / 1000) as f64 / 1000.0
+}
+
+/// A hop for a caller, the first of a path.
+pub(crate) fn caller_hop(mut hop: Hop) -> Hop {
+    hop.link = Some(Link::Root);
+    hop
+}

@@ -1,0 +1,302 @@
+//! Who is who: cgroups, network namespaces and addresses to pods, Services, workloads or, without Kubernetes, processes.
+
+use std::net::{IpAddr, SocketAddr};
+
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use crate::{
+    event::{Event, HostFact},
+    k8s::{
+        cgroup::parse_cgroup_path,
+        model::{Pod, Protocol, Service},
+        snapshot::{AddressOwner, Snapshot},
+    },
+    verdict::{Hop, Origin},
+};
+
+/// Cgroups remembered; the oldest are forgotten first.
+const CGROUPS: usize = 20_000;
+
+#[derive(Clone, Debug, Default)]
+struct Container {
+    path: String,
+    pod_uid: Option<String>,
+    container_id: Option<String>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct ProcessName {
+    comm: String,
+    exe: Option<String>,
+}
+
+/// What was learned about the node's inhabitants.
+#[derive(Debug, Default)]
+pub(crate) struct Identity {
+    cgroups: FxHashMap<u64, Container>,
+    order: std::collections::VecDeque<u64>,
+    /// Pods known by `/var/log/pods` alone: uid to namespace and name.
+    logs: FxHashMap<String, (String, String)>,
+    processes: FxHashMap<u32, ProcessName>,
+    /// Last process name seen serving or connecting from a cgroup.
+    comms: FxHashMap<u64, String>,
+    /// Which container lives in a network namespace: from sockets and processes seen there.
+    netns: FxHashMap<u32, u64>,
+    /// Which cgroup answered at an address: names pods that no snapshot knows.
+    addresses: FxHashMap<IpAddr, u64>,
+    /// Names that DNS answers gave to addresses.
+    names: FxHashMap<IpAddr, String>,
+    pub(crate) listeners: FxHashMap<u32, Vec<u16>>,
+    /// Namespaces whose listeners were asked for.
+    pub(crate) asked: FxHashSet<u32>,
+}
+
+/// A container, or whatever stands for one.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Who {
+    pub(crate) namespace: Option<String>,
+    pub(crate) pod: Option<String>,
+    pub(crate) uid: Option<String>,
+    pub(crate) workload: Option<String>,
+    pub(crate) container: Option<String>,
+    pub(crate) process: Option<String>,
+}
+
+impl Who {
+    pub(crate) fn is_pod(&self) -> bool {
+        self.pod.is_some() || self.uid.is_some()
+    }
+
+    pub(crate) fn hop(&self) -> Hop {
+        Hop {
+            namespace: self.namespace.clone(),
+            pod: self.pod.clone().or_else(|| self.uid.clone()),
+            workload: self.workload.clone(),
+            container: self.container.clone(),
+            process: self.process.clone(),
+            ..Hop::default()
+        }
+    }
+
+    pub(crate) fn origin(&self) -> Origin {
+        let Hop { namespace, pod, workload, container, process, .. } = self.hop();
+        Origin { namespace, pod, workload, container, process, ..Origin::default() }
+    }
+
+    /// `namespace/pod`, or whatever there is.
+    pub(crate) fn label(&self) -> String {
+        match (&self.namespace, &self.pod, &self.uid) {
+            (Some(namespace), Some(pod), _) => format!("{namespace}/{pod}"),
+            (_, Some(pod), _) => pod.clone(),
+            (_, _, Some(uid)) => format!("pod {uid}"),
+            _ => self.process.clone().or_else(|| self.container.clone()).unwrap_or_else(|| "a process".to_owned()),
+        }
+    }
+}
+
+impl Identity {
+    /// Learns from an event.
+    pub(crate) fn learn(&mut self, event: &Event) {
+        match event {
+            Event::Cgroup { id, path } => self.cgroup(*id, path),
+            Event::Host(HostFact::PodLogs { uid, namespace, name }) => {
+                self.logs.insert(uid.clone(), (namespace.clone(), name.clone()));
+            }
+            Event::Host(HostFact::Process { tgid, comm, exe, netns, .. }) => {
+                self.processes.insert(*tgid, ProcessName { comm: comm.clone(), exe: exe.clone() });
+                let _ = netns;
+            }
+            Event::Host(HostFact::Listeners { netns, ports }) => {
+                self.listeners.insert(*netns, ports.clone());
+            }
+            Event::Exchange(x) => {
+                self.socket(x.cgroup, x.netns, &x.comm);
+                if x.role == crate::event::Role::Server && !x.local.ip().is_loopback() {
+                    self.addresses.insert(x.local.ip(), x.cgroup);
+                }
+            }
+            Event::Connect(x) => self.socket(x.cgroup, x.netns, &x.comm),
+            Event::Dns(x) => {
+                self.socket(x.cgroup, x.netns, &x.comm);
+                if x.role == crate::event::Role::Client && x.addresses.len() < 64 {
+                    for address in &x.addresses {
+                        if self.names.len() < 50_000 {
+                            self.names.insert(*address, x.name.clone());
+                        }
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn cgroup(&mut self, id: u64, path: &str) {
+        let parsed = parse_cgroup_path(path).unwrap_or_default();
+        let container =
+            Container { path: path.to_owned(), pod_uid: parsed.pod_uid, container_id: parsed.container_id };
+        if self.cgroups.insert(id, container).is_none() {
+            self.order.push_back(id);
+            if self.order.len() > CGROUPS
+                && let Some(oldest) = self.order.pop_front()
+            {
+                self.cgroups.remove(&oldest);
+            }
+        }
+    }
+
+    fn socket(&mut self, cgroup: u64, netns: u32, comm: &str) {
+        if cgroup == 0 {
+            return;
+        }
+        if !comm.is_empty() {
+            self.comms.insert(cgroup, comm.to_owned());
+        }
+        let pod = self.cgroups.get(&cgroup).is_some_and(|c| c.pod_uid.is_some());
+        // A host-network pod must not name the node's namespace, but without pods any process may.
+        if netns != 0 && (pod || !self.netns.contains_key(&netns)) {
+            self.netns.insert(netns, cgroup);
+        }
+    }
+
+    pub(crate) fn path_of(&self, cgroup: u64) -> Option<&str> {
+        self.cgroups.get(&cgroup).map(|c| c.path.as_str())
+    }
+
+    /// Groups a container's cgroups (an init system inside may make several): by container id, pod, or the cgroup itself.
+    pub(crate) fn container_key(&self, cgroup: u64) -> u64 {
+        let Some(container) = self.cgroups.get(&cgroup) else { return cgroup };
+        let Some(id) = &container.container_id else { return cgroup };
+        let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+        for byte in id.bytes() {
+            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+        hash
+    }
+
+    pub(crate) fn pod_of<'a>(&self, snapshot: &'a Snapshot, cgroup: u64) -> Option<&'a Pod> {
+        let uid = self.cgroups.get(&cgroup)?.pod_uid.as_deref()?;
+        snapshot.pod_by_uid(uid)
+    }
+
+    /// Who lives in a cgroup.
+    pub(crate) fn who(&self, snapshot: &Snapshot, cgroup: u64, tgid: Option<u32>) -> Who {
+        let Some(container) = self.cgroups.get(&cgroup) else {
+            return Who { process: self.process_name(cgroup, tgid), ..Who::default() };
+        };
+        let Some(uid) = &container.pod_uid else {
+            let id = container.container_id.as_ref().map(|id| id.chars().take(12).collect());
+            return Who { container: id, process: self.process_name(cgroup, tgid), ..Who::default() };
+        };
+        if let Some(pod) = snapshot.pod_by_uid(uid) {
+            let mut who = Self::who_pod(snapshot, pod);
+            who.container = container.container_id.as_deref().and_then(|id| container_name(pod, id));
+            return who;
+        }
+        let (namespace, pod) = self.logs.get(uid).cloned().unzip();
+        Who { namespace, pod, uid: Some(uid.clone()), ..Who::default() }
+    }
+
+    pub(crate) fn who_pod(snapshot: &Snapshot, pod: &Pod) -> Who {
+        let workload = snapshot.workload(pod);
+        Who {
+            namespace: Some(pod.metadata.namespace.clone()),
+            pod: Some(pod.metadata.name.clone()),
+            uid: Some(pod.metadata.uid.clone()),
+            workload: Some(workload.to_string()),
+            ..Who::default()
+        }
+    }
+
+    pub(crate) fn process_name(&self, cgroup: u64, tgid: Option<u32>) -> Option<String> {
+        tgid.and_then(|tgid| self.processes.get(&tgid))
+            .map(|p| p.exe.clone().unwrap_or_else(|| p.comm.clone()))
+            .or_else(|| self.comms.get(&cgroup).cloned())
+    }
+
+    pub(crate) fn comm(&self, cgroup: u64) -> Option<&str> {
+        self.comms.get(&cgroup).map(String::as_str)
+    }
+
+    pub(crate) fn knows_process(&self, tgid: u32) -> bool {
+        self.processes.contains_key(&tgid)
+    }
+
+    /// The container of a network namespace.
+    pub(crate) fn cgroup_of_netns(&self, netns: u32) -> Option<u64> {
+        self.netns.get(&netns).copied()
+    }
+
+    /// Network namespace of a cgroup.
+    pub(crate) fn netns_of_cgroup(&self, cgroup: u64) -> Option<u32> {
+        let mut found: Vec<u32> = self.netns.iter().filter(|(_, c)| **c == cgroup).map(|(n, _)| *n).collect();
+        found.sort_unstable();
+        found.first().copied()
+    }
+
+    /// The pod that lives in a network namespace, if it is a pod's own.
+    pub(crate) fn pod_of_netns<'a>(&self, snapshot: &'a Snapshot, netns: u32) -> Option<&'a Pod> {
+        let pod = self.pod_of(snapshot, *self.netns.get(&netns)?)?;
+        (!pod.spec.host_network).then_some(pod)
+    }
+
+    pub(crate) fn cgroup_at(&self, address: IpAddr) -> Option<u64> {
+        self.addresses.get(&address).copied()
+    }
+
+    /// The name that a DNS answer gave to an address.
+    pub(crate) fn dns_name(&self, address: IpAddr) -> Option<&str> {
+        self.names.get(&address).map(String::as_str)
+    }
+
+    pub(crate) fn pod_at<'a>(&self, snapshot: &'a Snapshot, address: IpAddr) -> Option<&'a Pod> {
+        match snapshot.owner_of(address) {
+            Some(AddressOwner::Pod(pod)) => Some(pod),
+            Some(_) => None,
+            None => self.cgroup_at(address).and_then(|cgroup| self.pod_of(snapshot, cgroup)),
+        }
+    }
+
+    /// The Service behind an address that a client used.
+    pub(crate) fn service_at<'a>(
+        snapshot: &'a Snapshot,
+        address: SocketAddr,
+        protocol: Protocol,
+    ) -> Option<&'a Service> {
+        match snapshot.owner_of(address.ip()) {
+            Some(AddressOwner::Service(service)) => Some(service),
+            Some(AddressOwner::Node(_)) => snapshot.service_at(address.ip(), address.port(), protocol),
+            Some(AddressOwner::Pod(pod)) => {
+                // Called directly (headless, or an ingress that resolves endpoints): only if there is no doubt.
+                let mut serving = snapshot.services_of_pod(pod).into_iter().filter(|service| {
+                    service.spec.ports.iter().any(|port| {
+                        snapshot.target_port(service, port, pod).unwrap_or(port.port) == address.port()
+                    })
+                });
+                let first = serving.next()?;
+                serving.next().is_none().then_some(first)
+            }
+            None => None,
+        }
+    }
+
+    /// Whether an address belongs to the cluster or to this node.
+    pub(crate) fn is_inside(&self, snapshot: &Snapshot, address: IpAddr) -> bool {
+        address.is_loopback() || snapshot.is_in_cluster(address) || self.addresses.contains_key(&address)
+    }
+}
+
+pub(crate) fn service_name(service: &Service) -> String {
+    format!("{}/{}", service.metadata.namespace, service.metadata.name)
+}
+
+/// The container's name by its runtime id (`containerd://<id>`).
+fn container_name(pod: &Pod, id: &str) -> Option<String> {
+    let statuses = pod.status.container_statuses.iter().chain(&pod.status.init_container_statuses);
+    let mut named = statuses.filter(|status| {
+        status.container_id.as_deref().and_then(|full| full.rsplit('/').next()).is_some_and(|full| full.starts_with(id))
+    });
+    named.next().map(|status| status.name.clone()).or_else(|| match pod.spec.containers.as_slice() {
+        [only] => Some(only.name.clone()),
+        _ => None,
+    })
+}

@@ -1,0 +1,197 @@
+//! One logical DNS lookup out of its queries: search-path expansions, A beside AAAA, retries.
+
+use std::{collections::VecDeque, net::SocketAddr};
+
+use crate::event::{Actor, Dns, Ktime, Role};
+
+/// Queries of one lookup come close together; a resolver's retry waits up to its timeout (5 s by default).
+const GAP_NS: u64 = 6_000_000_000;
+const BOUND: usize = 20_000;
+/// The domain that nearly every cluster uses; others are learned from `.svc.` in the names themselves.
+const CLUSTER_DOMAIN: &str = "cluster.local";
+
+/// How a lookup ended so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LookupOutcome {
+    Answered,
+    NoSuchName,
+    ServerFailure(u8),
+    Timeout,
+}
+
+/// A name that someone wanted.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Lookup {
+    pub(crate) cgroup: u64,
+    pub(crate) netns: u32,
+    pub(crate) actor: Actor,
+    pub(crate) comm: String,
+    /// Without search-path expansion.
+    pub(crate) name: String,
+    pub(crate) start_ns: Ktime,
+    pub(crate) end_ns: Ktime,
+    pub(crate) outcome: LookupOutcome,
+    pub(crate) queries: u32,
+    pub(crate) transmissions: u32,
+    pub(crate) client: SocketAddr,
+    pub(crate) clients: Vec<SocketAddr>,
+    pub(crate) resolver: SocketAddr,
+    pub(crate) rcode: Option<u8>,
+}
+
+/// Recent lookups, and the queries that reached a resolver here without being answered.
+#[derive(Debug, Default)]
+pub(crate) struct Lookups {
+    items: VecDeque<Lookup>,
+    unanswered: VecDeque<Dns>,
+}
+
+impl Lookups {
+    /// Adds a finished transaction.
+    pub(crate) fn add(&mut self, dns: &Dns, namespace: Option<&str>) {
+        if dns.role == Role::Server {
+            if dns.rcode.is_none() {
+                self.unanswered.push_back(dns.clone());
+                if self.unanswered.len() > BOUND {
+                    self.unanswered.pop_front();
+                }
+            }
+            return;
+        }
+        let outcome = match dns.rcode {
+            None => LookupOutcome::Timeout,
+            Some(0) => LookupOutcome::Answered,
+            Some(3) => LookupOutcome::NoSuchName,
+            Some(code) => LookupOutcome::ServerFailure(code),
+        };
+        let name = base(&dns.name, namespace);
+        let same = |l: &&mut Lookup| {
+            l.cgroup == dns.cgroup
+                && (l.actor.tgid == dns.actor.tgid || l.actor.tgid == 0 || dns.actor.tgid == 0)
+                && dns.start_ns.saturating_sub(l.end_ns) < GAP_NS
+                && (l.name == name || extends(&name, &l.name) || extends(&l.name, &name))
+        };
+        if let Some(lookup) = self.items.iter_mut().rev().take(512).find(same) {
+            // A new lookup of the same name after a success starts afresh.
+            if !(lookup.outcome == LookupOutcome::Answered && outcome != LookupOutcome::Answered && dns.start_ns > lookup.end_ns + 1_000_000_000)
+            {
+                lookup.merge(dns, name, outcome);
+                return;
+            }
+        }
+        self.items.push_back(Lookup {
+            cgroup: dns.cgroup,
+            netns: dns.netns,
+            actor: dns.actor,
+            comm: dns.comm.clone(),
+            name,
+            start_ns: dns.start_ns,
+            end_ns: dns.end_ns,
+            outcome,
+            queries: 1,
+            transmissions: dns.transmissions,
+            client: dns.local,
+            clients: vec![dns.local],
+            resolver: dns.remote,
+            rcode: dns.rcode,
+        });
+        if self.items.len() > BOUND {
+            self.items.pop_front();
+        }
+    }
+
+    pub(crate) fn expire(&mut self, limit: Ktime) {
+        while self.items.front().is_some_and(|l| l.end_ns < limit) {
+            self.items.pop_front();
+        }
+        while self.unanswered.front().is_some_and(|d| d.end_ns < limit) {
+            self.unanswered.pop_front();
+        }
+    }
+
+    /// The newest first.
+    pub(crate) fn recent(&self) -> impl Iterator<Item = &Lookup> {
+        self.items.iter().rev()
+    }
+
+    /// A query of that name which a resolver here received and didn't answer.
+    pub(crate) fn reached(&self, lookup: &Lookup) -> Option<&Dns> {
+        self.unanswered.iter().rev().find(|d| lookup.clients.contains(&d.remote))
+    }
+}
+
+impl Lookup {
+    pub(crate) fn failed(&self) -> bool {
+        self.outcome != LookupOutcome::Answered
+    }
+
+    fn merge(&mut self, dns: &Dns, name: String, outcome: LookupOutcome) {
+        self.start_ns = self.start_ns.min(dns.start_ns);
+        self.end_ns = self.end_ns.max(dns.end_ns);
+        self.queries += 1;
+        self.transmissions += dns.transmissions;
+        if !self.clients.contains(&dns.local) && self.clients.len() < 32 {
+            self.clients.push(dns.local);
+        }
+        if name.len() < self.name.len() {
+            self.name = name;
+        }
+        let rank = |o: LookupOutcome| match o {
+            LookupOutcome::Answered => 3,
+            LookupOutcome::Timeout => 2,
+            LookupOutcome::ServerFailure(_) => 1,
+            LookupOutcome::NoSuchName => 0,
+        };
+        if rank(outcome) >= rank(self.outcome) {
+            self.outcome = outcome;
+            self.rcode = dns.rcode;
+            self.client = dns.local;
+            self.resolver = dns.remote;
+        }
+    }
+}
+
+/// `long` is `short` with a search domain behind it.
+fn extends(long: &str, short: &str) -> bool {
+    long.len() > short.len() && long.starts_with(short) && long.as_bytes()[short.len()] == b'.' && !short.is_empty()
+}
+
+/// The name that was asked for, without the kubelet's search domains (`NS.svc.DOMAIN`, `svc.DOMAIN`, `DOMAIN`).
+fn base(name: &str, namespace: Option<&str>) -> String {
+    let domain = name.rfind(".svc.").map_or(CLUSTER_DOMAIN, |at| &name[at + 5..]);
+    let mut rest = name;
+    loop {
+        let before = rest;
+        if let Some(namespace) = namespace {
+            rest = rest.strip_suffix(&format!(".{namespace}.svc.{domain}")).unwrap_or(rest);
+        }
+        rest = rest.strip_suffix(&format!(".svc.{domain}")).unwrap_or(rest);
+        rest = rest.strip_suffix(&format!(".{domain}")).unwrap_or(rest);
+        if rest == before {
+            return rest.to_owned();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn search_domains_fold_into_the_name_that_was_asked_for() {
+        let ns = Some("shop");
+        for name in ["cart.shop.svc.cluster.local", "cart.svc.cluster.local", "cart.cluster.local", "cart"] {
+            assert_eq!(base(name, ns), "cart", "{name}");
+        }
+        assert_eq!(base("cart.other.svc.cluster.local", ns), "cart.other");
+        assert_eq!(base("cart.other.svc.cluster.local.shop.svc.cluster.local", ns), "cart.other");
+        assert_eq!(base("api.example.com.shop.svc.cluster.local", ns), "api.example.com");
+        assert_eq!(base("cart.shop.svc.corp.example", ns), "cart");
+    }
+
+    #[test]
+    fn a_node_domain_behind_a_name_extends_it() {
+        assert!(extends("api.example.com.ec2.internal", "api.example.com"));
+        assert!(!extends("api.example.community", "api.example.com"));
+    }
+}

@@ -1,0 +1,270 @@
+//! What happened lately, bounded, with the look-ups that the correlation needs.
+
+use std::{
+    collections::VecDeque,
+    net::SocketAddr,
+};
+
+use rustc_hash::FxHashMap;
+
+use super::lookup::Lookups;
+use crate::event::{Connect, ConnectAttempt, Drop, Exchange, Icmp, Ktime, Outcome, Process, Role, Signal, SignalKind};
+
+/// How long events are kept: longer than any proxy's timeout that is worth explaining.
+pub(crate) const KEEP_NS: u64 = 120_000_000_000;
+const EXCHANGES: usize = 120_000;
+const OTHERS: usize = 20_000;
+
+/// Number of a stored event, never reused.
+pub(crate) type Id = u64;
+
+/// A queue with stable numbers.
+#[derive(Debug)]
+pub(crate) struct Log<T> {
+    first: Id,
+    items: VecDeque<T>,
+    bound: usize,
+    /// Forgotten because the bound was reached, not because of age.
+    pub(crate) overflowed: u64,
+}
+
+impl<T> Log<T> {
+    fn new(bound: usize) -> Self {
+        Self { first: 0, items: VecDeque::new(), bound, overflowed: 0 }
+    }
+
+    pub(crate) fn push(&mut self, item: T) -> (Id, Option<(Id, T)>) {
+        let mut gone = None;
+        if self.items.len() >= self.bound {
+            self.overflowed += 1;
+            gone = self.items.pop_front().map(|old| (self.first, old));
+            self.first += 1;
+        }
+        self.items.push_back(item);
+        (self.first + self.items.len() as u64 - 1, gone)
+    }
+
+    pub(crate) fn get(&self, id: Id) -> Option<&T> {
+        self.items.get(usize::try_from(id.checked_sub(self.first)?).ok()?)
+    }
+
+    /// The newest first.
+    pub(crate) fn recent(&self) -> impl Iterator<Item = &T> {
+        self.items.iter().rev()
+    }
+
+    fn pop_older(&mut self, limit: Ktime, at: impl Fn(&T) -> Ktime) -> Option<(Id, T)> {
+        if self.items.front().is_some_and(|item| at(item) < limit) {
+            let id = self.first;
+            self.first += 1;
+            return self.items.pop_front().map(|item| (id, item));
+        }
+        None
+    }
+}
+
+/// The exchanges of one container, by number.
+#[derive(Debug, Default)]
+pub(crate) struct Activity {
+    pub(crate) inbound: VecDeque<Id>,
+    pub(crate) outbound: VecDeque<Id>,
+}
+
+/// The sliding window.
+#[derive(Debug)]
+pub(crate) struct Window {
+    pub(crate) exchanges: Log<Exchange>,
+    hops: FxHashMap<(SocketAddr, u32), [Option<Id>; 2]>,
+    activity: FxHashMap<u64, Activity>,
+    /// Requests and connects that were open at the last look.
+    pub(crate) open: Vec<Exchange>,
+    pub(crate) open_connects: Vec<Connect>,
+    pub(crate) open_at: Ktime,
+    pub(crate) connects: Log<Connect>,
+    pub(crate) attempts: Log<(Ktime, ConnectAttempt)>,
+    pub(crate) drops: Log<(Ktime, Drop)>,
+    pub(crate) icmps: Log<(Ktime, Icmp)>,
+    pub(crate) signals: Log<(Ktime, Signal)>,
+    pub(crate) processes: Log<(Ktime, Process)>,
+    pub(crate) lookups: Lookups,
+}
+
+impl Default for Window {
+    fn default() -> Self {
+        Self {
+            exchanges: Log::new(EXCHANGES),
+            hops: FxHashMap::default(),
+            activity: FxHashMap::default(),
+            open: Vec::new(),
+            open_connects: Vec::new(),
+            open_at: 0,
+            connects: Log::new(OTHERS),
+            attempts: Log::new(OTHERS),
+            drops: Log::new(OTHERS),
+            icmps: Log::new(OTHERS),
+            signals: Log::new(OTHERS),
+            processes: Log::new(OTHERS),
+            lookups: Lookups::default(),
+        }
+    }
+}
+
+fn side(role: Role) -> usize {
+    match role {
+        Role::Client => 0,
+        Role::Server => 1,
+    }
+}
+
+impl Window {
+    /// Stores an exchange under its container.
+    pub(crate) fn exchange(&mut self, container: u64, exchange: Exchange) -> Id {
+        let key = exchange.hop_key();
+        let role = exchange.role;
+        let (id, gone) = self.exchanges.push(exchange);
+        if let Some((old, exchange)) = gone {
+            self.forget(old, &exchange);
+        }
+        self.hops.entry(key).or_default()[side(role)] = Some(id);
+        let activity = self.activity.entry(container).or_default();
+        match role {
+            Role::Client => activity.outbound.push_back(id),
+            Role::Server => activity.inbound.push_back(id),
+        }
+        id
+    }
+
+    fn forget(&mut self, id: Id, exchange: &Exchange) {
+        let key = exchange.hop_key();
+        if let Some(ends) = self.hops.get_mut(&key) {
+            let end = &mut ends[side(exchange.role)];
+            if *end == Some(id) {
+                *end = None;
+            }
+            if ends.iter().all(Option::is_none) {
+                self.hops.remove(&key);
+            }
+        }
+    }
+
+    /// Lets go of what is too old.
+    pub(crate) fn expire(&mut self, now: Ktime) {
+        let limit = now.saturating_sub(KEEP_NS);
+        while let Some((id, exchange)) = self.exchanges.pop_older(limit, |x| x.end_ns) {
+            self.forget(id, &exchange);
+        }
+        let first = self.exchanges.first;
+        self.activity.retain(|_, activity| {
+            for queue in [&mut activity.inbound, &mut activity.outbound] {
+                while queue.front().is_some_and(|id| *id < first) {
+                    queue.pop_front();
+                }
+            }
+            !activity.inbound.is_empty() || !activity.outbound.is_empty()
+        });
+        while self.connects.pop_older(limit, |x| x.end_ns).is_some() {}
+        while self.attempts.pop_older(limit, |x| x.0).is_some() {}
+        while self.drops.pop_older(limit, |x| x.0).is_some() {}
+        while self.icmps.pop_older(limit, |x| x.0).is_some() {}
+        while self.signals.pop_older(limit, |x| x.0).is_some() {}
+        while self.processes.pop_older(limit, |x| x.0).is_some() {}
+        self.lookups.expire(limit);
+    }
+
+    /// The other end of a hop, ended or open.
+    pub(crate) fn other_end(&self, exchange: &Exchange) -> Option<&Exchange> {
+        let wanted = match exchange.role {
+            Role::Client => Role::Server,
+            Role::Server => Role::Client,
+        };
+        let key = exchange.hop_key();
+        let ended = self.hops.get(&key).and_then(|ends| ends[side(wanted)]).and_then(|id| self.exchanges.get(id));
+        ended
+            .or_else(|| self.open.iter().find(|x| x.role == wanted && x.hop_key() == key))
+            .or_else(|| self.masqueraded(exchange, wanted))
+    }
+
+    /// Under masquerade the client's address changes on the way: sequence, acknowledgement number and request line decide.
+    fn masqueraded(&self, exchange: &Exchange, wanted: Role) -> Option<&Exchange> {
+        let line = exchange.request.as_ref()?.line_hash;
+        let same = |x: &&Exchange| {
+            x.role == wanted
+                && x.seq == exchange.seq
+                && x.ack == exchange.ack
+                && x.request.as_ref().is_some_and(|head| head.line_hash == line)
+        };
+        let mut found = self.exchanges.recent().take(4096).filter(same);
+        let first = found.next()?;
+        found.next().is_none().then_some(first)
+    }
+
+    /// What a container received, the newest first: ended within the window, and open.
+    pub(crate) fn inbound(&self, container: u64) -> impl Iterator<Item = &Exchange> {
+        let ids = self.activity.get(&container).map(|a| &a.inbound);
+        ids.into_iter().flat_map(|ids| ids.iter().rev()).filter_map(|id| self.exchanges.get(*id))
+    }
+
+    /// What a container called, the newest first.
+    pub(crate) fn outbound(&self, container: u64) -> impl Iterator<Item = &Exchange> {
+        let ids = self.activity.get(&container).map(|a| &a.outbound);
+        ids.into_iter().flat_map(|ids| ids.iter().rev()).filter_map(|id| self.exchanges.get(*id))
+    }
+
+    /// Replaces the look at what is open; what has ended since is left out by the caller's events.
+    pub(crate) fn look(&mut self, at: Ktime) {
+        if self.open_at != at {
+            self.open_at = at;
+            self.open.clear();
+            self.open_connects.clear();
+        }
+    }
+
+    /// Whether the exchange has ended meanwhile.
+    pub(crate) fn has_ended(&self, exchange: &Exchange) -> bool {
+        self.hops
+            .get(&exchange.hop_key())
+            .and_then(|ends| ends[side(exchange.role)])
+            .and_then(|id| self.exchanges.get(id))
+            .is_some_and(|x| x.outcome != Outcome::Open)
+    }
+
+    /// Drops of a flow's packets, in either direction, since `from`.
+    pub(crate) fn drops_of(&self, client: SocketAddr, servers: &[SocketAddr], from: Ktime, to: Ktime) -> Vec<&(Ktime, Drop)> {
+        let mut found: Vec<_> = self
+            .drops
+            .recent()
+            .take_while(|(at, _)| *at >= from)
+            .filter(|(at, drop)| {
+                *at <= to
+                    && ((drop.source == client
+                        && (servers.contains(&drop.destination)
+                            || drop.original_destination.is_some_and(|o| servers.contains(&o))))
+                        || (drop.destination == client && servers.contains(&drop.source)))
+            })
+            .collect();
+        found.reverse();
+        found
+    }
+
+    /// ICMP errors about a flow's packets.
+    pub(crate) fn icmps_of(&self, client: SocketAddr, from: Ktime, to: Ktime) -> Option<&(Ktime, Icmp)> {
+        self.icmps.recent().take_while(|(at, _)| *at >= from).find(|(at, icmp)| *at <= to && icmp.source == client)
+    }
+
+    /// Resets that this kernel sent to a client's segment because no socket wanted it.
+    pub(crate) fn refusal_of(&self, client: SocketAddr, from: Ktime, to: Ktime) -> Option<&(Ktime, Signal)> {
+        self.signals.recent().take_while(|(at, _)| *at >= from).find(|(at, signal)| {
+            *at <= to && signal.signal == SignalKind::TcpSendReset && signal.no_socket && signal.remote == client
+        })
+    }
+
+    /// Processes of a container (or with that id) that died in the interval.
+    pub(crate) fn deaths(&self, from: Ktime, to: Ktime) -> impl Iterator<Item = &(Ktime, Process)> {
+        self.processes.recent().filter(move |(at, _)| *at >= from && *at <= to)
+    }
+
+    /// Failed connects of a container since `from`, the newest first.
+    pub(crate) fn failed_connects(&self, from: Ktime) -> impl Iterator<Item = &Connect> {
+        self.connects.recent().take_while(move |c| c.end_ns >= from)
+    }
+}
