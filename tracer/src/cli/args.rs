@@ -66,9 +66,11 @@ impl FromStr for Kube {
 /// # Errors
 /// Anything else, and nothing at all.
 pub fn duration(text: &str) -> Result<Duration, String> {
-    let wrong = || "expected a duration with units, such as `30s`, `1m30s` or `500ms`".to_owned();
-    let duration: jiff::SignedDuration = text.parse().map_err(|_: jiff::Error| wrong())?;
-    Duration::try_from(duration).ok().filter(|duration| !duration.is_zero()).ok_or_else(wrong)
+    let duration = text.parse::<jiff::SignedDuration>().ok();
+    duration
+        .and_then(|duration| Duration::try_from(duration).ok())
+        .filter(|duration| !duration.is_zero())
+        .ok_or_else(|| "expected a duration with units, such as `30s`, `1m30s` or `500ms`".to_owned())
 }
 
 /// The cluster's state out of dumps; none without.

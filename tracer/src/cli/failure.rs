@@ -21,10 +21,7 @@ pub fn exit(error: &anyhow::Error) -> Exit {
             || cause.is::<DumpError>()
             || cause.is::<ReadError>()
             || matches!(cause.downcast_ref::<PipelineError>(), Some(PipelineError::Capture(_)))
-            || matches!(
-                cause.downcast_ref::<PolicyError>(),
-                Some(PolicyError::Usage(_) | PolicyError::Environment(_))
-            )
+            || matches!(cause.downcast_ref::<PolicyError>(), Some(PolicyError::Usage(_) | PolicyError::Environment(_)))
     });
     if is_usage { Exit::Usage } else { Exit::CannotRun }
 }

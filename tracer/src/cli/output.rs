@@ -4,9 +4,9 @@ use std::io::{self, IsTerminal};
 use std::os::fd::AsRawFd;
 
 use super::args::Output;
+use crate::sink::Sink;
 use crate::sink::json::Json;
 use crate::sink::text::Text;
-use crate::sink::Sink;
 
 /// Colours only on a terminal, and not with `NO_COLOR`.
 pub(super) fn sink(output: Output) -> Box<dyn Sink> {

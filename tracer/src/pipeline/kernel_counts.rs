@@ -86,11 +86,8 @@ mod tests {
 
     #[test]
     fn both_ends_count_once_and_workloads_add_up() {
-        let counters = [
-            counted(role::SERVER, 1, 10, 2),
-            counted(role::SERVER, 2, 5, 0),
-            counted(role::CLIENT, 3, 17, 0),
-        ];
+        let counters =
+            [counted(role::SERVER, 1, 10, 2), counted(role::SERVER, 2, 5, 0), counted(role::CLIENT, 3, 17, 0)];
         let name = |cgroup| CgroupName {
             hop: (cgroup < 3).then(|| Hop {
                 namespace: Some("shop".into()),

@@ -112,6 +112,7 @@ impl<S: Sink> Live<S> {
             look_wanted: false,
         };
         live.feed.printer().ready(&ready).map_err(PipelineError::Output)?;
+        live.progress.begin(ready.hooks.len(), ready.cgroup.as_deref());
         live.feed.push(Record { at: now, event: Event::Tick })?;
         let facts = live.node.initial(&live.naming);
         live.tell_facts(facts, now)?;

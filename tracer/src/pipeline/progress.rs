@@ -19,6 +19,15 @@ impl Progress {
         self.visible
     }
 
+    /// Tells a person that observation has begun.
+    pub(super) fn begin(&mut self, hooks: usize, cgroup: Option<&str>) {
+        if self.visible {
+            let what = cgroup.map_or("this node", |_| "the cgroup");
+            let below = cgroup.map(crate::sink::escape::escape).unwrap_or_default();
+            let _ignored = writeln!(io::stderr(), "observing {what} {below} with {hooks} hooks");
+        }
+    }
+
     pub(super) fn show(&mut self, elapsed_s: u64, requests: u64, failures: u64) {
         if self.visible {
             let (minutes, seconds) = (elapsed_s / 60, elapsed_s % 60);

@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 use std::io::{self, Write};
 
-use super::line::{CoverageLine, EventLine, Line, Ready, Summary, Versioned};
 use super::Sink;
+use super::line::{CoverageLine, EventLine, Line, Ready, Summary, Versioned};
 use crate::event::Record;
 use crate::verdict::Incident;
 

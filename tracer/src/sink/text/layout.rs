@@ -64,10 +64,13 @@ pub(super) fn duration(ms: f64) -> String {
 
 /// Time of day of an RFC 3339 time, in UTC as cluster logs have it.
 pub(super) fn time_of_day(time: &str) -> String {
-    time.parse::<Timestamp>().map_or_else(|_| super::super::escape::escape(time).into_owned(), |time| {
-        let text = format!("{time:.3}");
-        text.split_once('T').map_or(text.clone(), |(_, time)| time.to_owned())
-    })
+    time.parse::<Timestamp>().map_or_else(
+        |_| super::super::escape::escape(time).into_owned(),
+        |time| {
+            let text = format!("{time:.3}");
+            text.split_once('T').map_or(text.clone(), |(_, time)| time.to_owned())
+        },
+    )
 }
 
 /// `20 s` between two RFC 3339 times; none if they can't be read or nothing lies between.

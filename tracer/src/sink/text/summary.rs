@@ -41,8 +41,7 @@ fn table(out: &mut impl Write, workloads: &[WorkloadSummary]) -> io::Result<()> 
         let WorkloadSummary { role, requests, errors, latency_ms, .. } = workload;
         let [p50, p90, p99] = latency_ms
             .map_or([const { String::new() }; 3], |latency| [latency.p50, latency.p90, latency.p99].map(duration));
-        let line =
-            format!("  {name:width$}  {role:6}  {requests:>9}  {errors:>7}  {p50:>8}  {p90:>8}  {p99:>8}");
+        let line = format!("  {name:width$}  {role:6}  {requests:>9}  {errors:>7}  {p50:>8}  {p90:>8}  {p99:>8}");
         writeln!(out, "{}", line.trim_end())?;
     }
     Ok(())

@@ -1,12 +1,9 @@
-//! The binary as scripts use it: arguments, exit codes, what goes where. Needs no privilege.
-#![cfg(feature = "kernel")]
-
-mod support;
+//! Arguments, exit codes, what goes where. Needs no privilege.
 
 use std::process::Command;
 
+use crate::support::{finished, lines, run, tracer, validate};
 use serde_json::json;
-use support::{finished, lines, run, tracer, validate};
 
 #[test]
 fn help_and_version() {
@@ -19,8 +16,21 @@ fn help_and_version() {
     let (code, out, _) = run(&["capture", "--help"]);
     assert_eq!(code, 0);
     for flag in [
-        "--duration", "--namespace", "--pod", "--service", "--min-status", "--all-requests", "--kube ", "--kube-dump",
-        "--cgroup", "--output", "--write", "--fail-on-incident", "--events", "--node-name", "--host-root",
+        "--duration",
+        "--namespace",
+        "--pod",
+        "--service",
+        "--min-status",
+        "--all-requests",
+        "--kube ",
+        "--kube-dump",
+        "--cgroup",
+        "--output",
+        "--write",
+        "--fail-on-incident",
+        "--events",
+        "--node-name",
+        "--host-root",
     ] {
         assert!(out.contains(flag), "{flag}: {out}");
     }

@@ -1,7 +1,4 @@
 //! The JSON lines and their published schema are one thing.
-#![cfg(feature = "kernel")]
-
-mod support;
 
 use serde_json::{Value, json};
 use tracer::event::Record;
@@ -13,7 +10,7 @@ use tracer::verdict::Incident;
 #[test]
 fn the_schema_that_is_checked_in_is_the_generated_one() {
     assert_eq!(
-        support::schema(),
+        crate::support::schema(),
         line::schema(),
         "regenerate it: cargo run -p tracer -- schema > docs/schema/tracer-v1.json"
     );
@@ -22,7 +19,7 @@ fn the_schema_that_is_checked_in_is_the_generated_one() {
 fn printed(print: impl FnOnce(&mut Json<&mut Vec<u8>>)) -> Vec<Value> {
     let mut out = Vec::new();
     print(&mut Json::new(&mut out));
-    support::lines(&String::from_utf8(out).unwrap())
+    crate::support::lines(&String::from_utf8(out).unwrap())
 }
 
 fn incident() -> Incident {
@@ -74,12 +71,12 @@ fn every_kind_of_line_is_as_the_schema_says() {
     });
     assert_eq!(lines.len(), 4 + records.len());
     assert!(lines.iter().all(|line| line["schema"] == "tracer/v1"));
-    support::validate(&lines);
+    crate::support::validate(&lines);
 }
 
 #[test]
 fn the_schema_refuses_what_is_something_else() {
-    let schema = support::schema();
+    let schema = crate::support::schema();
     let validator = jsonschema::validator_for(&schema).unwrap();
     let [mut line] = <[Value; 1]>::try_from(printed(|sink| sink.incident(&incident()).unwrap())).unwrap();
     assert!(validator.is_valid(&line));

@@ -1,15 +1,13 @@
-//! `tracer capture` on the running kernel: needs root. `cargo test -p tracer --test cli_capture -- --ignored`
-#![cfg(feature = "kernel")]
-
-mod support;
+//! `tracer capture` on the running kernel: needs root.
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
+use crate::support::{finished, lines, run, tracer, validate};
 use serde_json::Value;
-use support::{finished, lines, run, tracer, validate};
 
 /// A running capture that has said that it is ready.
 fn start(args: &[&str]) -> (Child, BufReader<ChildStdout>, Value) {
@@ -37,7 +35,11 @@ fn signal(child: &Child, number: i32) {
 
 /// One request to a server of its own, answered with this status.
 fn exchange(status: &str) {
-    let script = format!(
+    assert!(Command::new("python3").args(["-c", &script_of(status)]).status().unwrap().success());
+}
+
+fn script_of(status: &str) -> String {
+    format!(
         "import socket,threading\n\
          s=socket.create_server(('127.0.0.1',0))\n\
          def serve():\n c,_=s.accept()\n c.recv(4096)\n c.sendall(b'HTTP/1.1 {status}\\r\\nContent-Length: 2\\r\\n\\r\\nno')\n c.close()\n\
@@ -46,8 +48,7 @@ fn exchange(status: &str) {
          c.sendall(b'GET /checkout?token=secret HTTP/1.1\\r\\nHost: a\\r\\n\\r\\n')\n\
          while c.recv(4096): pass\n\
          t.join()\n"
-    );
-    assert!(Command::new("python3").args(["-c", &script]).status().unwrap().success());
+    )
 }
 
 #[test]
@@ -107,7 +108,10 @@ fn nothing_stays_attached_after_a_kill() {
     // The kernel frees programs after a grace period.
     let mut left = BTreeSet::new();
     for _ in 0..50 {
-        left = libbpf_rs::query::ProgInfoIter::default().map(|program| program.id).filter(|id| programs.contains(id)).collect();
+        left = libbpf_rs::query::ProgInfoIter::default()
+            .map(|program| program.id)
+            .filter(|id| programs.contains(id))
+            .collect();
         if left.is_empty() {
             break;
         }
@@ -138,14 +142,66 @@ fn a_reader_that_goes_away_ends_it_quietly() {
     assert_eq!((code, err.as_str()), (0, ""));
 }
 
+/// A cgroup of this test's own, removed when it is dropped.
+struct Cgroup(PathBuf);
+
+impl Cgroup {
+    fn new(name: &str) -> Self {
+        let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
+        let mount = mounts.lines().find(|line| line.split(' ').nth(2) == Some("cgroup2")).unwrap();
+        let path =
+            Path::new(mount.split(' ').nth(1).unwrap()).join(format!("tracer-test-{}-{name}", std::process::id()));
+        std::fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+
+    /// Runs an exchange inside.
+    fn exchange(&self, status: &str) {
+        let procs = self.0.join("cgroup.procs");
+        let script = format!("echo $$ > '{}' && exec python3 -c \"$0\"", procs.display());
+        assert!(Command::new("sh").args(["-c", &script, &script_of(status)]).status().unwrap().success());
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        // A process that just ended may still be in it.
+        for _ in 0..20 {
+            if std::fs::remove_dir(&self.0).is_ok() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
 #[test]
 #[ignore = "needs root"]
 fn a_subtree_is_all_that_is_seen() {
-    let (child, out, ready) = start(&["--cgroup", "/", "--events"]);
-    assert!(ready.get("cgroup").is_none(), "the root is the whole node");
+    let (inside, outside) = (Cgroup::new("inside"), Cgroup::new("outside"));
+    let path = inside.0.to_str().unwrap();
+    let (child, out, ready) = start(&["--cgroup", path, "--events"]);
+    let named = ready["cgroup"].as_str().unwrap();
+    assert!(path.ends_with(named), "{ready}");
+    outside.exchange("502 Outside");
+    inside.exchange("503 Inside");
+    std::thread::sleep(Duration::from_millis(300));
     signal(&child, libc::SIGINT);
-    assert_eq!(rest(out).last().unwrap()["type"], "coverage");
+    let printed = rest(out);
     assert_eq!(finished(child.wait_with_output().unwrap()).0, 0);
+    validate(&printed);
+    let exchanges: Vec<_> = printed.iter().filter(|line| line["event"] == "exchange").collect();
+    assert!(!exchanges.is_empty() && exchanges.iter().all(|line| line["outcome"]["status"] == 503), "{exchanges:?}");
+    let names: Vec<_> = printed.iter().filter(|line| line["event"] == "cgroup").collect();
+    assert!(names.iter().all(|line| line["path"] == named), "{names:?}");
+    let first = |kind: &str| printed.iter().position(|line| line["event"] == kind).unwrap();
+    assert!(first("cgroup") < first("exchange"), "a cgroup is named before it is used");
+    assert_eq!(printed.iter().find(|line| line["type"] == "summary").unwrap()["requests"], 1);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_cgroup_that_is_none() {
     let (code, out, err) = run(&["capture", "--cgroup", "/no/such/cgroup", "--duration", "1s"]);
     assert_eq!((code, out.as_str()), (3, ""));
     assert!(err.contains("/no/such/cgroup"), "{err}");
