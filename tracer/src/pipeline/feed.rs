@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use rustc_hash::FxHashSet;
 
 use super::PipelineError;
+use super::progress::Progress;
 use crate::correlate::Correlator;
 use crate::event::record::Writer;
 use crate::event::{Event, Exchange, Ktime, Record, Seen};
@@ -22,6 +23,7 @@ const REMEMBERED: usize = 4096;
 pub(super) struct Feed<S> {
     pub(super) correlator: Correlator,
     printer: Printer<S>,
+    progress: Progress,
     file: Option<(PathBuf, Writer<File>)>,
     found: Vec<Incident>,
     failures: Failures,
@@ -37,12 +39,22 @@ impl<S: Sink> Feed<S> {
         Self {
             correlator,
             printer,
+            progress: Progress::hidden(),
             file,
             found: Vec::new(),
             failures: Failures::default(),
             lost: BTreeMap::new(),
             times: None,
         }
+    }
+
+    pub(super) fn with_progress(self, progress: Progress) -> Self {
+        Self { progress, ..self }
+    }
+
+    /// The line that makes way for results.
+    pub(super) fn progress(&mut self) -> &mut Progress {
+        &mut self.progress
     }
 
     /// What the results go to.
@@ -64,6 +76,9 @@ impl<S: Sink> Feed<S> {
             Event::Exchange(exchange) => self.failures.note(exchange, self.correlator.options().min_status),
             Event::Lost { totals } => self.lost = totals.iter().filter(|(_, count)| *count > 0).cloned().collect(),
             _ => {}
+        }
+        if self.printer.would_print(&record.event) {
+            self.progress.clear();
         }
         self.printer.event(&record).map_err(PipelineError::Output)?;
         self.correlator.push(record, &mut self.found);
@@ -130,6 +145,9 @@ impl<S: Sink> Feed<S> {
     }
 
     fn print(&mut self) -> Result<(), PipelineError> {
+        if !self.found.is_empty() {
+            self.progress.clear();
+        }
         for incident in self.found.drain(..) {
             self.printer.incident(incident).map_err(PipelineError::Output)?;
         }

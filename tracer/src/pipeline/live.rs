@@ -27,6 +27,8 @@ use crate::sink::{Printer, Sink};
 
 /// Events taken from the rings before anything else is looked at.
 const BATCH: usize = 4096;
+/// As many batches are taken after the end; the rings hold no more.
+const LAST_BATCHES: usize = 64;
 /// Time passes for the core in such steps.
 const TICK_NS: Ktime = 100_000_000;
 /// Between two looks at the maps.
@@ -57,7 +59,6 @@ pub struct Live<S> {
     node: Node,
     feed: Feed<S>,
     losses: Losses,
-    progress: Progress,
     started: Ktime,
     last_tick: Ktime,
     last_second: Ktime,
@@ -95,7 +96,8 @@ impl<S: Sink> Live<S> {
         };
         let node = Node::new(&options.host_root);
         let naming = Naming::new(Cgroups::read(&session.cgroup_mount.path), core.cgroup.clone(), node.own_tgid());
-        let feed = Feed::new(Correlator::new(core, snapshot), Printer::new(sink, events, wall_offset_ns), file);
+        let feed = Feed::new(Correlator::new(core, snapshot), Printer::new(sink, events, wall_offset_ns), file)
+            .with_progress(Progress::new());
         let now = clock::monotonic_ns();
         let mut live = Self {
             kernel,
@@ -103,7 +105,6 @@ impl<S: Sink> Live<S> {
             node,
             feed,
             losses: Losses::default(),
-            progress: Progress::new(),
             started: now,
             last_tick: now,
             last_second: now,
@@ -112,7 +113,7 @@ impl<S: Sink> Live<S> {
             look_wanted: false,
         };
         live.feed.printer().ready(&ready).map_err(PipelineError::Output)?;
-        live.progress.begin(ready.hooks.len(), ready.cgroup.as_deref());
+        live.feed.progress().begin(ready.hooks.len(), ready.cgroup.as_deref());
         live.feed.push(Record { at: now, event: Event::Tick })?;
         let facts = live.node.initial(&live.naming);
         live.tell_facts(facts, now)?;
@@ -149,8 +150,13 @@ impl<S: Sink> Live<S> {
     }
 
     fn end(mut self) -> Result<Finished, PipelineError> {
-        self.progress.clear();
-        self.drain()?;
+        self.feed.progress().clear();
+        // What arrives while this is read belongs to the next capture.
+        for _ in 0..LAST_BATCHES {
+            if !self.drain()? {
+                break;
+            }
+        }
         let now = clock::monotonic_ns();
         let records = sweep::look(&mut self.kernel, &mut self.losses, now)?;
         self.tell(records)?;
@@ -167,13 +173,13 @@ impl<S: Sink> Live<S> {
         feed.conclude(summary)
     }
 
-    /// Takes what the rings hold, at most [`BATCH`] events.
-    fn drain(&mut self) -> Result<(), PipelineError> {
+    /// Takes what the rings hold, at most [`BATCH`] events; true if more may wait.
+    fn drain(&mut self) -> Result<bool, PipelineError> {
         let Self { kernel, naming, losses, .. } = self;
         let Kernel { rings, session, symbols, .. } = kernel;
         let mut names = KernelNames { features: &session.features, symbols };
         let mut batch = Vec::new();
-        rings.drain(BATCH, |_, bytes| {
+        let drained = rings.drain(BATCH, |_, bytes| {
             if let Some((id, path, removed)) = cgroup_change(bytes) {
                 naming.changed(id, &path, removed);
                 return;
@@ -185,7 +191,8 @@ impl<S: Sink> Live<S> {
         });
         // Stable: the rings are read failures first, and each CPU's events are in order.
         batch.sort_by_key(|record| record.at);
-        self.tell(batch)
+        self.tell(batch)?;
+        Ok(drained.more)
     }
 
     fn tick(&mut self, now: Ktime) -> Result<(), PipelineError> {
@@ -234,10 +241,6 @@ impl<S: Sink> Live<S> {
     }
 
     fn tell(&mut self, records: Vec<Record>) -> Result<(), PipelineError> {
-        if records.is_empty() {
-            return Ok(());
-        }
-        self.progress.clear();
         for record in records {
             if !self.naming.wants(&record.event) {
                 continue;
@@ -254,9 +257,10 @@ impl<S: Sink> Live<S> {
     }
 
     fn show_progress(&mut self, now: Ktime) -> Result<(), PipelineError> {
-        if self.progress.is_visible() {
+        if self.feed.progress().is_visible() {
             let requests = kernel_counts::requests(&self.kernel.tables.counters()?);
-            self.progress.show((now - self.started) / SECOND_NS, requests, self.feed.failures());
+            let failures = self.feed.failures();
+            self.feed.progress().show((now - self.started) / SECOND_NS, requests, failures);
         }
         Ok(())
     }

@@ -2,6 +2,8 @@
 
 use std::io::{self, IsTerminal, Write};
 
+use crate::sink::escape::escape;
+
 /// The line; silent where standard error is no terminal.
 #[derive(Debug)]
 pub(super) struct Progress {
@@ -14,6 +16,11 @@ impl Progress {
         Self { visible: io::stderr().is_terminal(), shown: false }
     }
 
+    /// Never shown.
+    pub(super) fn hidden() -> Self {
+        Self { visible: false, shown: false }
+    }
+
     /// Whether anybody looks: counting costs something.
     pub(super) fn is_visible(&self) -> bool {
         self.visible
@@ -22,9 +29,8 @@ impl Progress {
     /// Tells a person that observation has begun.
     pub(super) fn begin(&mut self, hooks: usize, cgroup: Option<&str>) {
         if self.visible {
-            let what = cgroup.map_or("this node", |_| "the cgroup");
-            let below = cgroup.map(crate::sink::escape::escape).unwrap_or_default();
-            let _ignored = writeln!(io::stderr(), "observing {what} {below} with {hooks} hooks");
+            let what = cgroup.map_or_else(|| "this node".to_owned(), |path| format!("the cgroup {}", escape(path)));
+            let _ignored = writeln!(io::stderr(), "observing {what} with {hooks} hooks");
         }
     }
 

@@ -43,6 +43,14 @@ impl<S: Sink> Printer<S> {
         self.sink.ready(ready)
     }
 
+    /// Whether telling this event prints something.
+    pub fn would_print(&self, event: &Event) -> bool {
+        match event {
+            Event::Tick => self.known.values().any(|known| known.pending.is_some()),
+            _ => self.events,
+        }
+    }
+
     /// An event that the core is about to be told. Time passes by it.
     pub fn event(&mut self, record: &Record) -> io::Result<()> {
         self.now = self.now.max(record.at);
@@ -117,5 +125,55 @@ impl<S: Sink> Printer<S> {
         // A map has no order of its own, and a replay prints the same.
         due.sort_by(|a, b| a.last_seen.cmp(&b.last_seen).then_with(|| a.id.cmp(&b.id)));
         due.iter().try_for_each(|incident| self.sink.incident(incident))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::sink::json::Json;
+
+    fn incident(id: &str, count: u64) -> Incident {
+        serde_json::from_value(json!({
+            "id": id, "first_seen": "2026-03-01T14:03:11Z", "last_seen": "2026-03-01T14:03:11Z", "count": count,
+            "symptom": {"kind": "reset"}, "path": [], "evidence": [], "next": [],
+            "cause": {"id": "connection-reset", "confidence": 0.9, "summary": "the peer reset it"},
+            "coverage": {"lost_events": 0, "opaque_tls_processes": 0, "notes": []}
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn at_most_once_a_second_and_the_last_state_always() {
+        let mut out = Vec::new();
+        let mut printer = Printer::new(Json::new(&mut out), false, 0);
+        let tick = |at_ms: u64| Record { at: at_ms * 1_000_000, event: Event::Tick };
+        printer.event(&tick(10_000)).unwrap();
+        printer.incident(incident("a", 1)).unwrap();
+        printer.incident(incident("a", 2)).unwrap();
+        printer.event(&tick(10_500)).unwrap();
+        printer.incident(incident("b", 1)).unwrap();
+        printer.incident(incident("a", 3)).unwrap();
+        printer.event(&tick(11_000)).unwrap();
+        printer.event(&tick(13_000)).unwrap();
+        printer.incident(incident("a", 4)).unwrap();
+        printer.incident(incident("a", 5)).unwrap();
+        printer.incident(incident("b", 2)).unwrap();
+        printer.incident(incident("b", 3)).unwrap();
+        printer.flush().unwrap();
+        printer.flush().unwrap();
+        assert_eq!(printer.by_cause(), [("connection-reset".to_owned(), 8)].into());
+        assert_eq!(printer.incidents(), 2);
+        drop(printer);
+        let printed: Vec<(String, u64)> = String::from_utf8(out)
+            .unwrap()
+            .lines()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap())
+            .map(|line| (line["id"].as_str().unwrap().to_owned(), line["count"].as_u64().unwrap()))
+            .collect();
+        let expected = [("a", 1), ("b", 1), ("a", 3), ("a", 4), ("b", 2), ("a", 5), ("b", 3)];
+        assert_eq!(printed, expected.map(|(id, count)| (id.to_owned(), count)));
     }
 }

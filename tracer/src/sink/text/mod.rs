@@ -7,7 +7,8 @@ mod incident;
 mod label;
 mod layout;
 mod summary;
-#[cfg(test)]
+// Taking the colours out needs `anstream`.
+#[cfg(all(test, feature = "kernel"))]
 mod tests;
 
 use std::io::{self, Write};
