@@ -89,7 +89,10 @@ fn successes_are_counted_and_recorded_not_streamed() {
         let counted: u64 =
             ours.iter().filter(|(key, _)| key.role == end).map(|(_, counter)| counter.status_class[2]).sum();
         assert!(counted >= 5, "role {end}: {counted}");
-        assert!(ours.iter().all(|(_, counter)| counter.latency.iter().sum::<u64>() == counter.status_class.iter().sum::<u64>()));
+        assert!(
+            ours.iter()
+                .all(|(_, counter)| counter.latency.iter().sum::<u64>() == counter.status_class.iter().sum::<u64>())
+        );
     }
 }
 

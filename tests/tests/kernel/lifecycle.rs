@@ -84,6 +84,12 @@ fn processes_that_end_with_a_code() {
     assert!(observer().all(of_good).is_empty(), "a good end is nothing to tell");
 }
 
+#[test]
+fn every_program_is_attached() {
+    let programs = observer().ask(|kernel| kernel.session.programs());
+    assert!(programs.len() > 10 && programs.iter().all(|program| program.loaded && program.attached), "{programs:?}");
+}
+
 /// Removes its directory, however the test ends.
 struct Directory(std::path::PathBuf);
 
@@ -106,7 +112,9 @@ fn cgroups_come_and_go() {
     for wanted in [kind::CGROUP_MKDIR, kind::CGROUP_RMDIR] {
         observer().wait("the cgroup", |seen| {
             let told = Event::Cgroup { id, path: path.clone() };
-            seen.iter().find(|seen| seen.kind == wanted && seen.record.as_ref().is_ok_and(|it| it.event == told)).map(|_| ())
+            seen.iter()
+                .find(|seen| seen.kind == wanted && seen.record.as_ref().is_ok_and(|it| it.event == told))
+                .map(|_| ())
         });
     }
 }

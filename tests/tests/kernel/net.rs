@@ -1,5 +1,5 @@
-//! Network namespaces of the tests' own, and traffic in them. A namespace lives as long as its descriptor, so nothing is
-//! left behind however a test ends.
+//! Network namespaces of the tests' own, and traffic in them. A namespace lives as long as its descriptors, and they as
+//! long as the process: nothing is left behind however a test ends.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -38,6 +38,8 @@ impl Net {
         .join()
         .unwrap();
         let inode = file.metadata().unwrap().ino() as u32;
+        // Numbers of namespaces are reused at once: each lives as long as the process, so that a number is one test's.
+        std::mem::forget(file.try_clone().unwrap());
         let net = Self { file, inode };
         net.sh("ip link set lo up");
         net

@@ -35,11 +35,8 @@ pub fn observer() -> &'static Observer {
     static OBSERVER: OnceLock<&'static Observer> = OnceLock::new();
     OBSERVER.get_or_init(|| {
         let (tasks, queue) = mpsc::channel::<Task>();
-        let observer: &Observer = Box::leak(Box::new(Observer {
-            seen: Mutex::default(),
-            changed: Condvar::new(),
-            tasks: Mutex::new(tasks),
-        }));
+        let observer: &Observer =
+            Box::leak(Box::new(Observer { seen: Mutex::default(), changed: Condvar::new(), tasks: Mutex::new(tasks) }));
         let (ready, started) = mpsc::channel();
         std::thread::spawn(move || {
             let mut kernel = match Kernel::start(object::OBJECT, &Options::default()) {

@@ -43,7 +43,10 @@ fn lost_segments_count_once() {
     let net = Net::new();
     let mut pair = net.pair();
     // Drops the next two segments with payload to the server; data segments are longer than their headers.
-    net.nft("input", &[&format!("tcp dport {} meta length > 60 limit rate over 1/hour burst 1 packets drop", pair.port)]);
+    net.nft(
+        "input",
+        &[&format!("tcp dport {} meta length > 60 limit rate over 1/hour burst 1 packets drop", pair.port)],
+    );
     pair.request(&get("/first"));
     pair.respond(&answer("200 OK", "fine"));
     let rest = [get("/lost"), get("/lost-too")];
@@ -90,7 +93,13 @@ fn a_vanished_peer_is_no_answer() {
     let timeout: libc::c_uint = 300;
     // SAFETY: a valid descriptor and option value.
     let set = unsafe {
-        libc::setsockopt(pair.client.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT, (&raw const timeout).cast(), 4)
+        libc::setsockopt(
+            pair.client.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_USER_TIMEOUT,
+            (&raw const timeout).cast(),
+            4,
+        )
     };
     assert_eq!(set, 0);
     net.nft("input", &[&format!("tcp dport {} drop", pair.port)]);

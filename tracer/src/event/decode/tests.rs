@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use tracer_common::conn::{Conn, Request, conn_flag, protocol, req_flag, role};
 use tracer_common::event::{
-    Cgroup, Connect, ConnectAttempt, Dns, DnsKey, DnsPending, Exchange, FlightRecord, Heads, IcmpError, Process, Signal,
-    SkbDrop, process_kind,
+    Cgroup, Connect, ConnectAttempt, Dns, DnsKey, DnsPending, Exchange, FlightRecord, Heads, IcmpError, Process,
+    Signal, SkbDrop, process_kind,
 };
 use tracer_common::{Actor as WireActor, Tuple};
 use zerocopy::{FromZeros, Immutable, IntoBytes};
@@ -154,12 +154,16 @@ fn open_things() {
     (conn.role, conn.protocol, conn.tuple) = (role::CLIENT, protocol::HTTP1, tuple());
     (conn.begun, conn.answered) = (6, 4);
     for number in 4..6u32 {
-        conn.requests[number as usize % 4] = Request { number, start_ns: 1, head_len: HEAD.len() as u16, ..Default::default() };
+        conn.requests[number as usize % 4] =
+            Request { number, start_ns: 1, head_len: HEAD.len() as u16, ..Default::default() };
     }
     let mut heads = Heads::new_zeroed();
     heads.request[..HEAD.len()].copy_from_slice(HEAD);
     let found = open(1, &conn, 50, |slot| (slot == 0).then_some(heads));
-    let found: Vec<_> = found.into_iter().map(|record| if let Event::Exchange(it) = record.unwrap().event { it } else { panic!() }).collect();
+    let found: Vec<_> = found
+        .into_iter()
+        .map(|record| if let Event::Exchange(it) = record.unwrap().event { it } else { panic!() })
+        .collect();
     let seen: Vec<_> = found.iter().map(|it| (it.number, it.outcome, it.end_ns, it.request.is_some())).collect();
     assert_eq!(seen, [(4, Outcome::Open, 50, true), (5, Outcome::Open, 50, false)]);
     // Torn: the slot holds another request by now.
@@ -170,7 +174,9 @@ fn open_things() {
 
     (conn.state, conn.syn_retransmits) = (2, 3);
     let found = open(1, &conn, 50, |_| None);
-    assert!(matches!(&found[..], [Ok(Record { at: 50, event: Event::Connect(it) })] if it.open && it.syn_retransmits == 3));
+    assert!(
+        matches!(&found[..], [Ok(Record { at: 50, event: Event::Connect(it) })] if it.open && it.syn_retransmits == 3)
+    );
 }
 
 #[test]
@@ -191,13 +197,17 @@ fn connects() {
 fn signals() {
     let signal = |kind, sock, reason| {
         let bytes = wire::<Signal>(kind, |it, header| {
-            (it.header, it.sock, it.born_ns, it.tuple, it.reason, it.direction) = (header, sock, sock, tuple(), reason, 1);
+            (it.header, it.sock, it.born_ns, it.tuple, it.reason, it.direction) =
+                (header, sock, sock, tuple(), reason, 1);
         });
         let Event::Signal(it) = decoded(&bytes) else { panic!() };
         it
     };
     let reset = signal(kind::TCP_SEND_RESET, 0, 1);
-    assert_eq!((reset.signal, reset.reason.as_deref(), reset.no_socket, reset.conn), (SignalKind::TcpSendReset, Some("NO_SOCKET"), true, None));
+    assert_eq!(
+        (reset.signal, reset.reason.as_deref(), reset.no_socket, reset.conn),
+        (SignalKind::TcpSendReset, Some("NO_SOCKET"), true, None)
+    );
     let received = signal(kind::TCP_RECEIVE_RESET, 4, 1);
     assert!(received.reset_received && received.reason.is_none() && !received.no_socket);
     assert_eq!(received.conn.unwrap().sock, 4);
@@ -207,7 +217,15 @@ fn signals() {
 #[test]
 fn drops() {
     let mut names = Table::default();
-    let frames = ["nonsense", "sk_skb_reason_drop", "nft_do_chain", "nft_do_chain_inet", "nf_hook_slow", "ip_local_deliver", "ip_rcv"];
+    let frames = [
+        "nonsense",
+        "sk_skb_reason_drop",
+        "nft_do_chain",
+        "nft_do_chain_inet",
+        "nf_hook_slow",
+        "ip_local_deliver",
+        "ip_rcv",
+    ];
     names.0.extend((1..).zip(frames));
     let bytes = |reason, frames: u64, location| {
         wire::<SkbDrop>(kind::KFREE_SKB, |it, header| {
@@ -223,7 +241,10 @@ fn drops() {
         other => panic!("{other:?}"),
     };
     let input = drop(&bytes(12, 7, 3), &mut names);
-    assert_eq!((input.reason.as_deref(), input.hook.as_deref(), input.mechanism.as_deref()), (Some("NETFILTER_DROP"), Some("INPUT"), Some("netfilter")));
+    assert_eq!(
+        (input.reason.as_deref(), input.hook.as_deref(), input.mechanism.as_deref()),
+        (Some("NETFILTER_DROP"), Some("INPUT"), Some("netfilter"))
+    );
     assert_eq!((input.location.as_deref(), input.device.as_deref()), (Some("nft_do_chain"), Some("eth0")));
     assert_eq!(input.original_destination, Some("[fd00::1]:80".parse().unwrap()));
     let by_reason = drop(&bytes(62, 0, 0), &mut names);
@@ -235,7 +256,9 @@ fn drops() {
 
 #[test]
 fn the_rest() {
-    let icmp = wire::<IcmpError>(kind::ICMP_SEND, |it, header| (it.header, it.icmp_type, it.icmp_code, it.family) = (header, 1, 4, 6));
+    let icmp = wire::<IcmpError>(kind::ICMP_SEND, |it, header| {
+        (it.header, it.icmp_type, it.icmp_code, it.family) = (header, 1, 4, 6)
+    });
     assert!(matches!(decoded(&icmp), Event::Icmp(it) if it.ipv6 && it.icmp_type == 1 && it.icmp_code == 4));
     let process = |kind, exit_code| match decoded(&wire::<Process>(kind, |it, header| {
         (it.header, it.exit_code, it.kind) = (header, exit_code, process_kind::SERVED);

@@ -22,7 +22,10 @@ fn targets(#[case] line: &str, #[case] path: &str, #[case] host: Option<&str>) {
 }
 
 #[rstest]
-#[case("traceparent: 00-0AF7651916CD43DD8448EB211C80319C-b7ad6b7169203331-01", Some("0af7651916cd43dd8448eb211c80319c"))]
+#[case(
+    "traceparent: 00-0AF7651916CD43DD8448EB211C80319C-b7ad6b7169203331-01",
+    Some("0af7651916cd43dd8448eb211c80319c")
+)]
 #[case("traceparent: 00-00000000000000000000000000000000-b7ad6b7169203331-01", None)]
 #[case("traceparent: garbage", None)]
 #[case("b3: 80f198ee56343ba864fe8b2a57d3eff7-e457b5a2e4d86bd1-1", Some("80f198ee56343ba864fe8b2a57d3eff7"))]
@@ -30,7 +33,10 @@ fn targets(#[case] line: &str, #[case] path: &str, #[case] host: Option<&str>) {
 #[case("X-B3-TraceId: 463ac35c9f6413ad48485a3953bb6124", Some("463ac35c9f6413ad48485a3953bb6124"))]
 #[case("X-Request-ID: Abc-123", Some("Abc-123"))]
 #[case("x-correlation-id: c1", Some("c1"))]
-#[case("X-Amzn-Trace-Id: Self=1-67891234-12456789abcdef012345678;Root=1-67891233-abcdef012345678912345678", Some("1-67891233-abcdef012345678912345678"))]
+#[case(
+    "X-Amzn-Trace-Id: Self=1-67891234-12456789abcdef012345678;Root=1-67891233-abcdef012345678912345678",
+    Some("1-67891233-abcdef012345678912345678")
+)]
 #[case("uber-trace-id: 5b2b4e:1c:0:1", Some("5b2b4e"))]
 #[case("uber-trace-id: 5b2b4e%3A1c%3A0%3A1", Some("5b2b4e"))]
 #[case("X-Cloud-Trace-Context: 105445aa7843bc8bf206b12000100000/1;o=1", Some("105445aa7843bc8bf206b12000100000"))]
@@ -66,7 +72,8 @@ fn a_cut_head_gives_what_stood_before() {
 
 #[test]
 fn what_is_no_http() {
-    for bytes in [&b"GET key\r\n"[..], b"GET \r\n", b"\x16\x03\x01", b"GET / FTP/1.1\r\n", b"*1\r\n$4\r\nPING\r\n", b""] {
+    for bytes in [&b"GET key\r\n"[..], b"GET \r\n", b"\x16\x03\x01", b"GET / FTP/1.1\r\n", b"*1\r\n$4\r\nPING\r\n", b""]
+    {
         assert_eq!(request(bytes), None, "{bytes:?}");
     }
 }
@@ -74,7 +81,8 @@ fn what_is_no_http() {
 #[test]
 fn strange_headers_keep_the_request_line() {
     let many: String = (0..100).map(|n| format!("h{n}: v\r\n")).collect();
-    let strange = [format!("GET /a HTTP/1.1\r\n{many}\r\n"), "GET /a HTTP/1.1\r\nHost: h\r\nno colon here\r\n\r\n".to_owned()];
+    let strange =
+        [format!("GET /a HTTP/1.1\r\n{many}\r\n"), "GET /a HTTP/1.1\r\nHost: h\r\nno colon here\r\n\r\n".to_owned()];
     for text in strange {
         let parsed = request(text.as_bytes()).unwrap();
         assert_eq!((parsed.head.path.as_str(), parsed.complete), ("/a", false));
@@ -102,9 +110,11 @@ fn the_line_hash_is_that_of_what_a_flight_record_keeps() {
 
 #[test]
 fn responses() {
-    let head = response(b"HTTP/1.1 429 Slow\r\nServer: nginx\r\nRetry-After: 5\r\nContent-Length: 12\r\nX-RateLimit-Limit: 3\r\n")
-        .unwrap()
-        .head;
+    let head = response(
+        b"HTTP/1.1 429 Slow\r\nServer: nginx\r\nRetry-After: 5\r\nContent-Length: 12\r\nX-RateLimit-Limit: 3\r\n",
+    )
+    .unwrap()
+    .head;
     assert_eq!((head.server.as_deref(), head.retry_after.as_deref()), (Some("nginx"), Some("5")));
     assert_eq!((head.content_length, head.rate_limit), (Some(12), true));
     assert!(response(b"HTTP/1.1 500 No").is_some_and(|parsed| !parsed.complete));
@@ -113,7 +123,8 @@ fn responses() {
 
 #[test]
 fn total_on_garbage() {
-    let seeds: [&[u8]; 2] = [b"GET /a?b HTTP/1.1\r\nHost: h\r\nb3: 1-2\r\n\r\n", b"HTTP/1.1 500 No\r\nServer: a\r\n\r\n"];
+    let seeds: [&[u8]; 2] =
+        [b"GET /a?b HTTP/1.1\r\nHost: h\r\nb3: 1-2\r\n\r\n", b"HTTP/1.1 500 No\r\nServer: a\r\n\r\n"];
     let mut state = 7u64;
     for _ in 0..50_000 {
         for seed in seeds {
