@@ -12,6 +12,8 @@ pub mod event;
 pub mod host;
 pub mod k8s;
 pub mod kernel;
+#[cfg(feature = "kernel")]
+pub mod pipeline;
 pub mod protocol;
 pub mod sink;
 pub mod verdict;

@@ -45,7 +45,7 @@ pub use attach::ProgramStatus;
 #[cfg(feature = "kernel")]
 pub use names::KernelNames;
 #[cfg(feature = "kernel")]
-pub use start::{Kernel, Options, StartError};
+pub use start::{Kernel, Options, Session, StartError};
 
 #[cfg(feature = "kernel")]
 #[cfg(test)]

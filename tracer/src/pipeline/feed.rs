@@ -1,0 +1,168 @@
+//! The one way into the core: what it is told is written to the capture file and shown, in the same order.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fs::File;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use rustc_hash::FxHashSet;
+
+use super::PipelineError;
+use crate::correlate::Correlator;
+use crate::event::record::Writer;
+use crate::event::{Event, Exchange, Ktime, Record, Seen};
+use crate::sink::{CoverageLine, Printer, Sink, Summary};
+use crate::verdict::Incident;
+
+/// Failed exchanges remembered so that one seen at both ends counts once.
+const REMEMBERED: usize = 4096;
+
+/// The core, and those who listen to it.
+pub(super) struct Feed<S> {
+    pub(super) correlator: Correlator,
+    printer: Printer<S>,
+    file: Option<(PathBuf, Writer<File>)>,
+    found: Vec<Incident>,
+    failures: Failures,
+    /// Losses as last told, by place.
+    lost: BTreeMap<String, u64>,
+    /// First and latest time told.
+    times: Option<(Ktime, Ktime)>,
+}
+
+impl<S: Sink> Feed<S> {
+    /// `file`: where the capture is written, if it is.
+    pub(super) fn new(correlator: Correlator, printer: Printer<S>, file: Option<(PathBuf, Writer<File>)>) -> Self {
+        Self {
+            correlator,
+            printer,
+            file,
+            found: Vec::new(),
+            failures: Failures::default(),
+            lost: BTreeMap::new(),
+            times: None,
+        }
+    }
+
+    /// What the results go to.
+    pub(super) fn printer(&mut self) -> &mut Printer<S> {
+        &mut self.printer
+    }
+
+    /// Tells one event.
+    ///
+    /// # Errors
+    /// Where the capture file or the output can't be written.
+    pub(super) fn push(&mut self, record: Record) -> Result<(), PipelineError> {
+        let at = record.at;
+        self.times = Some(self.times.map_or((at, at), |(first, last)| (first.min(at), last.max(at))));
+        if let Some((path, file)) = &mut self.file {
+            file.write(&record).map_err(|source| PipelineError::File { path: path.clone(), source })?;
+        }
+        match &record.event {
+            Event::Exchange(exchange) => self.failures.note(exchange, self.correlator.options().min_status),
+            Event::Lost { totals } => self.lost = totals.iter().filter(|(_, count)| *count > 0).cloned().collect(),
+            _ => {}
+        }
+        self.printer.event(&record).map_err(PipelineError::Output)?;
+        self.correlator.push(record, &mut self.found);
+        self.print()
+    }
+
+    /// Failed requests so far.
+    pub(super) fn failures(&self) -> u64 {
+        self.failures.count
+    }
+
+    /// Makes what was written so far safe from a crash of this process.
+    ///
+    /// # Errors
+    /// Where the capture file can't be written.
+    pub(super) fn flush_file(&mut self) -> Result<(), PipelineError> {
+        self.on_file(Writer::flush)
+    }
+
+    /// The capture is over, with what was told last: everything that waits is decided and printed.
+    ///
+    /// # Errors
+    /// Where the capture file or the output can't be written.
+    pub(super) fn finish(&mut self) -> Result<(), PipelineError> {
+        self.on_file(Writer::flush)?;
+        let at = self.times.map_or(0, |(_, last)| last);
+        self.correlator.finish(at, &mut self.found);
+        self.print()?;
+        self.printer.flush().map_err(PipelineError::Output)
+    }
+
+    /// Prints the last two lines. `counted` adds what only the kernel's counters know.
+    ///
+    /// # Errors
+    /// Where the output can't be written.
+    pub(super) fn conclude(&mut self, counted: Summary) -> Result<super::Finished, PipelineError> {
+        let duration_ns = self.times.map_or(0, |(first, last)| last - first);
+        let summary = Summary {
+            duration_s: (duration_ns / 1_000_000) as f64 / 1000.0,
+            failures: self.failures.count,
+            incidents: self.printer.by_cause(),
+            ..counted
+        };
+        self.printer.summary(&summary).map_err(PipelineError::Output)?;
+        let coverage = self.coverage();
+        self.printer.coverage(&coverage).map_err(PipelineError::Output)?;
+        Ok(super::Finished { incidents: self.printer.incidents() })
+    }
+
+    fn coverage(&self) -> CoverageLine {
+        let coverage = self.correlator.coverage();
+        let mut notes = coverage.notes;
+        for note in &self.correlator.options().notes {
+            if !notes.contains(note) {
+                notes.push(note.clone());
+            }
+        }
+        CoverageLine {
+            lost_events: coverage.lost_events.max(self.lost.values().sum()),
+            opaque_tls_processes: coverage.opaque_tls_processes,
+            lost: self.lost.clone(),
+            notes,
+        }
+    }
+
+    fn print(&mut self) -> Result<(), PipelineError> {
+        for incident in self.found.drain(..) {
+            self.printer.incident(incident).map_err(PipelineError::Output)?;
+        }
+        Ok(())
+    }
+
+    fn on_file(&mut self, f: impl FnOnce(&mut Writer<File>) -> io::Result<()>) -> Result<(), PipelineError> {
+        match &mut self.file {
+            Some((path, file)) => f(file).map_err(|source| PipelineError::File { path: path.clone(), source }),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Counts failed requests.
+#[derive(Debug, Default)]
+struct Failures {
+    count: u64,
+    recent: FxHashSet<(SocketAddr, u32)>,
+    order: VecDeque<(SocketAddr, u32)>,
+}
+
+impl Failures {
+    fn note(&mut self, exchange: &Exchange, min_status: u16) {
+        if exchange.seen != Seen::Event || !exchange.failed(min_status) || !self.recent.insert(exchange.hop_key()) {
+            return;
+        }
+        self.count += 1;
+        self.order.push_back(exchange.hop_key());
+        if self.order.len() > REMEMBERED
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.recent.remove(&oldest);
+        }
+    }
+}

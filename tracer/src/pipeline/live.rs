@@ -1,0 +1,313 @@
+//! A capture of the running kernel.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tracer_common::event::{Cgroup, Header, kind};
+use zerocopy::FromBytes;
+
+use super::answer::Node;
+use super::feed::Feed;
+use super::kernel_counts::{self, CgroupName};
+use super::naming::Naming;
+use super::progress::Progress;
+use super::stop::{self, Stop};
+use super::sweep::{self, Losses};
+use super::{Finished, PipelineError, object};
+use crate::clock;
+use crate::correlate::{Correlator, Options, Selection, Want};
+use crate::event::record::{self, Writer};
+use crate::event::{Event, HostFact, Ktime, Record, decode};
+use crate::host::cgroups::Cgroups;
+use crate::k8s::Snapshot;
+use crate::kernel::{self, Kernel, KernelNames};
+use crate::sink::line::{Ready, SkippedHook, SnapshotSize};
+use crate::sink::{Printer, Sink};
+
+/// Events taken from the rings before anything else is looked at.
+const BATCH: usize = 4096;
+/// Time passes for the core in such steps.
+const TICK_NS: Ktime = 100_000_000;
+/// Between two looks at the maps.
+const LOOK_NS: Ktime = 20_000_000;
+const SECOND_NS: Ktime = 1_000_000_000;
+/// Between two looks for connections whose end was missed.
+const IDLE_NS: Ktime = 30 * SECOND_NS;
+/// An answer may lead to a question; so many times at once.
+const ROUNDS: usize = 3;
+
+/// What to capture.
+#[derive(Debug)]
+pub struct Setup {
+    pub kernel: kernel::Options,
+    pub selection: Selection,
+    pub node: Option<String>,
+    pub snapshot: Snapshot,
+    /// Print every event, too.
+    pub events: bool,
+    /// Where the capture is written, if it is.
+    pub file: Option<PathBuf>,
+}
+
+/// Hooks attached, and everything that listens to them.
+pub struct Live<S> {
+    kernel: Kernel,
+    naming: Naming,
+    node: Node,
+    feed: Feed<S>,
+    losses: Losses,
+    progress: Progress,
+    started: Ktime,
+    last_tick: Ktime,
+    last_second: Ktime,
+    last_idle: Ktime,
+    last_look: Ktime,
+    look_wanted: bool,
+}
+
+impl<S: Sink> Live<S> {
+    /// Attaches the hooks and says so.
+    ///
+    /// # Errors
+    /// Where this node can't be observed, or the capture file or the output can't be written.
+    pub fn start(setup: Setup, sink: S) -> Result<Self, PipelineError> {
+        let Setup { kernel: options, selection, node: node_name, snapshot, events, file } = setup;
+        let kernel = Kernel::start(object::object(), &options)?;
+        let session = &kernel.session;
+        let wall_offset_ns = clock::wall_offset_ns();
+        let core = Options {
+            min_status: options.min_status,
+            wall_offset_ns,
+            node: node_name,
+            cgroup: session.cgroup.as_ref().map(|(_, path)| path.clone()),
+            selection,
+            notes: notes(session),
+        };
+        let ready = ready(session, &core, &snapshot);
+        let file = match file {
+            Some(path) => {
+                let header = record::Header::new(core.clone(), ready.kernel.clone());
+                let writer = File::create(&path).and_then(|file| Writer::new(file, &header, &snapshot));
+                Some((path.clone(), writer.map_err(|source| PipelineError::File { path, source })?))
+            }
+            None => None,
+        };
+        let node = Node::new(&options.host_root);
+        let naming = Naming::new(Cgroups::read(&session.cgroup_mount.path), core.cgroup.clone(), node.own_tgid());
+        let feed = Feed::new(Correlator::new(core, snapshot), Printer::new(sink, events, wall_offset_ns), file);
+        let now = clock::monotonic_ns();
+        let mut live = Self {
+            kernel,
+            naming,
+            node,
+            feed,
+            losses: Losses::default(),
+            progress: Progress::new(),
+            started: now,
+            last_tick: now,
+            last_second: now,
+            last_idle: now,
+            last_look: 0,
+            look_wanted: false,
+        };
+        live.feed.printer().ready(&ready).map_err(PipelineError::Output)?;
+        live.progress.begin(ready.hooks.len(), ready.cgroup.as_deref());
+        live.feed.push(Record { at: now, event: Event::Tick })?;
+        let facts = live.node.initial(&live.naming);
+        live.tell_facts(facts, now)?;
+        Ok(live)
+    }
+
+    /// Observes until it is told to stop, then says how much it saw.
+    ///
+    /// # Errors
+    /// Where the kernel, the capture file or the output fail.
+    pub async fn run(mut self, mut stop: Stop) -> Result<Finished, PipelineError> {
+        let stop = stop.requested();
+        tokio::pin!(stop);
+        loop {
+            let pause = Duration::from_nanos(if self.look_wanted { LOOK_NS } else { TICK_NS });
+            tokio::select! {
+                biased;
+                () = &mut stop => break,
+                () = tokio::time::sleep(pause) => {}
+                ready = self.kernel.rings.ready() => ready.map_err(PipelineError::Wait)?,
+            }
+            self.drain()?;
+            let now = clock::monotonic_ns();
+            if now.saturating_sub(self.last_tick) >= TICK_NS {
+                self.last_tick = now;
+                self.tick(now)?;
+                if stop::is_stdout_closed() {
+                    break;
+                }
+            }
+            self.answer()?;
+        }
+        self.end()
+    }
+
+    fn end(mut self) -> Result<Finished, PipelineError> {
+        self.progress.clear();
+        self.drain()?;
+        let now = clock::monotonic_ns();
+        let records = sweep::look(&mut self.kernel, &mut self.losses, now)?;
+        self.tell(records)?;
+        self.answer()?;
+        // The file ends with the time at which everything is decided, so a replay decides it then, too.
+        self.tick(clock::monotonic_ns())?;
+        self.feed.finish()?;
+        let counters = self.kernel.tables.counters()?;
+        let Self { feed, naming, .. } = &mut self;
+        let summary = kernel_counts::summary(&counters, |cgroup| CgroupName {
+            hop: feed.correlator.name_of_cgroup(cgroup),
+            path: naming.path(cgroup).map(str::to_owned),
+        });
+        feed.conclude(summary)
+    }
+
+    /// Takes what the rings hold, at most [`BATCH`] events.
+    fn drain(&mut self) -> Result<(), PipelineError> {
+        let Self { kernel, naming, losses, .. } = self;
+        let Kernel { rings, session, symbols, .. } = kernel;
+        let mut names = KernelNames { features: &session.features, symbols };
+        let mut batch = Vec::new();
+        rings.drain(BATCH, |_, bytes| {
+            if let Some((id, path, removed)) = cgroup_change(bytes) {
+                naming.changed(id, &path, removed);
+                return;
+            }
+            match decode::decode(bytes, &mut names) {
+                Ok(record) => batch.push(record),
+                Err(error) => losses.undecodable(&error),
+            }
+        });
+        // Stable: the rings are read failures first, and each CPU's events are in order.
+        batch.sort_by_key(|record| record.at);
+        self.tell(batch)
+    }
+
+    fn tick(&mut self, now: Ktime) -> Result<(), PipelineError> {
+        let overdue = sweep::overdue(&self.kernel, &mut self.losses, now)?;
+        self.tell(overdue)?;
+        if let Some(event) = self.losses.changed(&self.kernel)? {
+            self.feed.push(Record { at: now, event })?;
+        }
+        if now.saturating_sub(self.last_second) >= SECOND_NS {
+            self.last_second = now;
+            let pods = self.node.late_pods();
+            self.tell_facts(pods, now)?;
+            self.feed.flush_file()?;
+            self.show_progress(now)?;
+        }
+        if now.saturating_sub(self.last_idle) >= IDLE_NS {
+            self.last_idle = now;
+            sweep::forget_idle(&self.kernel, now)?;
+        }
+        self.feed.push(Record { at: now, event: Event::Tick })
+    }
+
+    /// Tells the core what it asked for.
+    fn answer(&mut self) -> Result<(), PipelineError> {
+        for _ in 0..ROUNDS {
+            let wants = self.feed.correlator.wants();
+            self.look_wanted |= wants.contains(&Want::Flight);
+            let facts = self.node.answer(&wants);
+            let now = clock::monotonic_ns();
+            let look = self.look_wanted && now.saturating_sub(self.last_look) >= LOOK_NS;
+            if facts.is_empty() && !look {
+                break;
+            }
+            self.tell_facts(facts, now)?;
+            if look {
+                (self.look_wanted, self.last_look) = (false, now);
+                let records = sweep::look(&mut self.kernel, &mut self.losses, now)?;
+                self.tell(records)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn tell_facts(&mut self, facts: Vec<HostFact>, at: Ktime) -> Result<(), PipelineError> {
+        facts.into_iter().try_for_each(|fact| self.feed.push(Record { at, event: Event::Host(fact) }))
+    }
+
+    fn tell(&mut self, records: Vec<Record>) -> Result<(), PipelineError> {
+        if records.is_empty() {
+            return Ok(());
+        }
+        self.progress.clear();
+        for record in records {
+            if !self.naming.wants(&record.event) {
+                continue;
+            }
+            if let Some(name) = self.naming.introduce(&record) {
+                if let Event::Cgroup { path, .. } = &name.event {
+                    self.node.note_cgroup(path);
+                }
+                self.feed.push(name)?;
+            }
+            self.feed.push(record)?;
+        }
+        Ok(())
+    }
+
+    fn show_progress(&mut self, now: Ktime) -> Result<(), PipelineError> {
+        if self.progress.is_visible() {
+            let requests = kernel_counts::requests(&self.kernel.tables.counters()?);
+            self.progress.show((now - self.started) / SECOND_NS, requests, self.feed.failures());
+        }
+        Ok(())
+    }
+}
+
+/// Directories of the cgroup tree that come and go are not told as they are, but when something names them.
+fn cgroup_change(bytes: &[u8]) -> Option<(u64, String, bool)> {
+    let (header, _) = Header::read_from_prefix(bytes).ok()?;
+    let removed = match header.kind {
+        kind::CGROUP_MKDIR => false,
+        kind::CGROUP_RMDIR => true,
+        _ => return None,
+    };
+    let (cgroup, _) = Cgroup::read_from_prefix(bytes).ok()?;
+    let path = cgroup.path.split(|byte| *byte == 0).next().unwrap_or_default();
+    Some((cgroup.cgroup_id, String::from_utf8_lossy(path).into_owned(), removed))
+}
+
+/// What this kernel lacks, as sentences.
+fn notes(session: &kernel::Session) -> Vec<String> {
+    let hooks = session.plan.skipped.iter().map(|skipped| {
+        let mut note = format!("hook {} is not attached: {}", skipped.hook.name, skipped.reason);
+        if !skipped.hook.causes.is_empty() {
+            note += &format!(" (causes found less often: {})", skipped.hook.causes.join(", "));
+        }
+        note
+    });
+    let fields = session.missing_offsets.iter().map(|missing| format!("no {}: {}", missing.field, missing.costs));
+    let partial = (!session.cgroup_mount.is_root).then(|| {
+        let mount = session.cgroup_mount.path.display();
+        format!("{mount} shows only a part of the cgroup tree: other containers are not seen")
+    });
+    hooks.chain(fields).chain(partial).collect()
+}
+
+fn ready(session: &kernel::Session, core: &Options, snapshot: &Snapshot) -> Ready {
+    let skipped = session.plan.skipped.iter();
+    Ready {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        node: core.node.clone(),
+        kernel: kernel::features::release().1,
+        cgroup: core.cgroup.clone(),
+        hooks: session.plan.attach.iter().map(|hook| hook.name.to_owned()).collect(),
+        skipped: skipped
+            .map(|skipped| SkippedHook { hook: skipped.hook.name.to_owned(), reason: skipped.reason.clone() })
+            .collect(),
+        snapshot: SnapshotSize {
+            pods: snapshot.pods().len(),
+            services: snapshot.services().len(),
+            network_policies: snapshot.objects().network_policies.len(),
+            nodes: snapshot.nodes().len(),
+        },
+    }
+}

@@ -1,0 +1,114 @@
+//! Reads the programs' maps: what is pending too long, what is open, what went well, what was lost.
+
+use std::time::Duration;
+
+use tracer_common::stats::Stat;
+
+use crate::event::decode::{self, DecodeError};
+use crate::event::{Event, Ktime, Record};
+use crate::kernel::Kernel;
+use crate::kernel::map::MapError;
+
+/// A DNS query without an answer for so long is reported: before a resolver's usual second is over.
+const DNS_AGE: Duration = Duration::from_millis(900);
+/// A connect that hasn't sent a SYN after so long never will.
+const CONNECT_AGE: Duration = Duration::from_millis(150);
+/// Records of idle connections whose end was missed.
+const IDLE_AGE: Duration = Duration::from_secs(300);
+/// The flight recorder overwrites what nobody read; within this time of the last look that is a loss.
+const FLIGHT_GAP_NS: Ktime = 1_000_000_000;
+
+/// What was lost outside the kernel, too.
+#[derive(Debug, Default)]
+pub(super) struct Losses {
+    undecodable: u64,
+    flight: u64,
+    last_look: Ktime,
+    told: Vec<(String, u64)>,
+}
+
+impl Losses {
+    /// Bytes that are another protocol are no loss; anything else is.
+    pub(super) fn undecodable(&mut self, error: &DecodeError) {
+        match error {
+            DecodeError::NotHttp | DecodeError::NotDns => {}
+            error => {
+                self.undecodable += 1;
+                tracing::debug!(%error, "an event can't be decoded");
+            }
+        }
+    }
+
+    /// Totals, if they changed.
+    pub(super) fn changed(&mut self, kernel: &Kernel) -> Result<Option<Event>, MapError> {
+        let stats = kernel.tables.stats()?;
+        let lost = |stat: Stat| {
+            use Stat::{Flight, Joined, Requests, Tls};
+            !matches!(stat, Flight | Joined | Requests | Tls)
+        };
+        let mut totals: Vec<(String, u64)> = Stat::ALL
+            .iter()
+            .zip(stats)
+            .filter(|((stat, _), _)| lost(*stat))
+            .map(|((_, name), count)| ((*name).to_owned(), count))
+            .collect();
+        totals.push(("flight".to_owned(), self.flight));
+        totals.push(("decode".to_owned(), self.undecodable));
+        totals.retain(|(_, count)| *count > 0);
+        if totals == self.told {
+            return Ok(None);
+        }
+        self.told.clone_from(&totals);
+        Ok(Some(Event::Lost { totals }))
+    }
+}
+
+/// What waited too long.
+pub(super) fn overdue(kernel: &Kernel, losses: &mut Losses, now: Ktime) -> Result<Vec<Record>, MapError> {
+    let mut queries = kernel.tables.sweep_dns(now, DNS_AGE)?;
+    queries.sort_by_key(|(key, query)| (query.start_ns, key.sock, key.id));
+    let mut attempts = kernel.tables.sweep_connects(now, CONNECT_AGE)?;
+    attempts.sort_by_key(|attempt| (attempt.pending.at_ns, attempt.actor.tid));
+    let mut records = Vec::with_capacity(queries.len() + attempts.len());
+    for (key, query) in &queries {
+        keep(decode::unanswered_dns(key, query, now), losses, &mut records);
+    }
+    records.extend(attempts.iter().map(|attempt| decode::connect_attempt(attempt, now)));
+    Ok(records)
+}
+
+/// A look at everything: new flight records, open requests and connects. All are stamped with the time of the look.
+pub(super) fn look(kernel: &mut Kernel, losses: &mut Losses, now: Ktime) -> Result<Vec<Record>, MapError> {
+    let (mut flight, overwritten) = kernel.flight.read_new()?;
+    if now.saturating_sub(losses.last_look) < FLIGHT_GAP_NS {
+        losses.flight += overwritten;
+    }
+    losses.last_look = now;
+    flight.sort_by_key(|record| (record.response_ns, record.sock, record.seq));
+    let mut records = Vec::with_capacity(flight.len());
+    for record in &flight {
+        keep(decode::flight(record).map(|record| Record { at: now, ..record }), losses, &mut records);
+    }
+    let mut open = kernel.tables.open_connections()?;
+    open.sort_by_key(|(sock, conn)| (conn.born_ns, *sock));
+    for (sock, conn) in &open {
+        // Heads that can't be read are as good as heads that aren't there.
+        let heads = |slot| kernel.tables.heads(*sock, slot).ok().flatten();
+        for decoded in decode::open(*sock, conn, now, heads) {
+            keep(decoded, losses, &mut records);
+        }
+    }
+    Ok(records)
+}
+
+/// Forgets connections whose end was missed.
+pub(super) fn forget_idle(kernel: &Kernel, now: Ktime) -> Result<(), MapError> {
+    kernel.tables.sweep_conns(now, IDLE_AGE).map(|_| ())
+}
+
+fn keep(decoded: Result<Record, DecodeError>, losses: &mut Losses, records: &mut Vec<Record>) {
+    match decoded {
+        Ok(record) => records.push(record),
+        Err(error) => losses.undecodable(&error),
+    }
+}
