@@ -65,10 +65,7 @@ fn look(skb: *mut __sk_buff, direction: usize) {
         return;
     }
     if dns {
-        // RFC 1035 section 4.2.2: a two-byte length precedes the message.
-        if packet.payload_len > 2 {
-            dns::message(skb, sock, &packet, packet.payload + 2, direction);
-        }
+        dns::message(skb, sock, &packet, dns::over_tcp(skb, &packet), direction);
         return;
     }
     http::segment(skb, sock, &packet, direction);

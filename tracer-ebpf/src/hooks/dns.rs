@@ -22,6 +22,16 @@ const DNS_PORT: u16 = 53;
 const RESPONSE: u8 = 0x80;
 const RCODE: u8 = 0x0f;
 
+/// Where the message begins in a TCP segment: behind its two-byte length (RFC 1035 section 4.2.2), unless that was sent in
+/// a segment of its own. Then its question count, one, stands where the flags would; no message has such flags.
+#[inline(always)]
+pub(crate) fn over_tcp(skb: *mut __sk_buff, packet: &Packet) -> u32 {
+    match packet::load::<[u8; 2]>(skb, packet.payload + 4) {
+        Some([0, 1]) => packet.payload,
+        _ => packet.payload + 2,
+    }
+}
+
 /// Looks at a DNS message at `at` bytes from the IP header.
 #[inline(always)]
 pub(crate) fn message(skb: *mut __sk_buff, sock: u64, packet: &Packet, at: u32, direction: usize) {

@@ -162,7 +162,11 @@ pub fn inet_sk_error_report(ctx: RawTracePointContext) -> i32 {
         return 0;
     }
     if let Some(record) = conn::find(sock) {
-        let error: u32 = read_or_zero(sock, offset!(sk_err));
+        let mut error: u32 = read_or_zero(sock, offset!(sk_err));
+        if error == 0 {
+            // An ICMP error that came while the application held the socket; asking for SO_ERROR clears it.
+            error = read_or_zero(sock, offset!(sk_err_soft));
+        }
         // SAFETY: a live map value.
         unsafe { (*record).error = error };
     }

@@ -126,8 +126,13 @@ fn note_nat(record: &mut Conn, packet: &Packet, direction: usize) {
 fn is_new(record: &mut Conn, segment: &Segment) -> bool {
     let d = segment.direction & 1;
     let end = segment.seq.wrapping_add(segment.len);
-    if record.bytes[d] == 0 {
+    if record.bytes[d] == 0 && record.next_seq[d] == 0 {
         record.next_seq[d] = segment.seq;
+    }
+    // What the sender acknowledges is where the other direction begins: so its first segment isn't taken for an old one
+    // when a later one overtakes it.
+    if record.bytes[d ^ 1] == 0 {
+        record.next_seq[d ^ 1] = segment.ack;
     }
     let ahead = segment.seq.wrapping_sub(record.next_seq[d]) as i32;
     if ahead >= 0 {

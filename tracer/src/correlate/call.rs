@@ -22,7 +22,13 @@ impl Call {
             Self::Exchange(x) => x.start_ns,
             Self::Connect(x) => x.start_ns,
             Self::Attempt(_, x) => x.start_ns,
-            Self::End(at, x) => if x.established_ns == 0 { *at } else { x.established_ns },
+            Self::End(at, x) => {
+                if x.established_ns == 0 {
+                    *at
+                } else {
+                    x.established_ns
+                }
+            }
             Self::Lookup(x) => x.start_ns,
         }
     }

@@ -24,7 +24,7 @@ pub(crate) struct Chain<'a> {
 #[derive(Clone, Debug)]
 pub(crate) enum Leaf<'a> {
     /// A server on this node, none of whose calls failed.
-    Server(ServerLeaf<'a>),
+    Server(Box<ServerLeaf>),
     /// A call whose other end isn't seen here.
     Remote(RemoteLeaf<'a>),
     /// A connect that failed or is stuck.
@@ -39,12 +39,11 @@ pub(crate) enum Leaf<'a> {
 
 /// The last server.
 #[derive(Clone, Debug)]
-pub(crate) struct ServerLeaf<'a> {
+pub(crate) struct ServerLeaf {
     pub(crate) exchange: Exchange,
     /// What the client end saw.
     pub(crate) client: Option<Exchange>,
     pub(crate) who: Who,
-    pub(crate) pod: Option<&'a Pod>,
     /// When the caller stopped waiting, or the answer came.
     pub(crate) until: Ktime,
     /// Processes of this container that died around then.
@@ -57,8 +56,6 @@ pub(crate) struct ServerLeaf<'a> {
     pub(crate) proxy: Option<String>,
     /// Flight records were overwritten before they were read, or events were lost: "nothing was tried" can't be said.
     pub(crate) blind: bool,
-    /// No inbound request waits for it: it is the outermost exchange.
-    pub(crate) outermost: bool,
 }
 
 /// A call to somewhere else.
@@ -66,7 +63,6 @@ pub(crate) struct ServerLeaf<'a> {
 pub(crate) struct RemoteLeaf<'a> {
     pub(crate) exchange: Exchange,
     pub(crate) target: Target<'a>,
-    pub(crate) outermost: bool,
 }
 
 /// What a call was aimed at.

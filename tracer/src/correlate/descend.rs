@@ -28,7 +28,6 @@ impl Correlator {
             Role::Server => (self.window.other_end(exchange).cloned(), Some(exchange.clone())),
         };
         chain.passed.push(exchange.hop_key());
-        let outermost = chain.hops.len() <= 1;
         let Some(server) = server else {
             let Some(client) = client else { return };
             let target = self.target(client.remote, client.nat_remote);
@@ -37,7 +36,7 @@ impl Correlator {
             hop.duration_ms = Some(milliseconds(client.start_ns, client.end_ns.min(until)));
             hop.link = Some(link);
             chain.hops.push(hop);
-            chain.leaf = Leaf::Remote(RemoteLeaf { exchange: client, target, outermost });
+            chain.leaf = Leaf::Remote(RemoteLeaf { exchange: client, target });
             return;
         };
         chain.passed.push(server.hop_key());
@@ -60,8 +59,10 @@ impl Correlator {
             return;
         }
         let until = until.min(if server.outcome == Outcome::Open { until } else { server.end_ns });
-        let until = client.as_ref().map_or(until, |c| if c.outcome == Outcome::Open { until } else { until.min(c.end_ns.max(c.start_ns)) });
-        self.choose(chain, &server, client, until, who, outermost);
+        let until = client
+            .as_ref()
+            .map_or(until, |c| if c.outcome == Outcome::Open { until } else { until.min(c.end_ns.max(c.start_ns)) });
+        self.choose(chain, &server, client, until, who);
     }
 
     /// Picks the call that failed the request, or ends the descent at its server.
@@ -72,7 +73,6 @@ impl Correlator {
         client: Option<Exchange>,
         until: Ktime,
         who: super::identity::Who,
-        outermost: bool,
     ) {
         let container = self.identity.container_key(server.cgroup);
         let calls = self.calls(container, server.start_ns, until);
@@ -85,16 +85,18 @@ impl Correlator {
             let standing = call.standing(until.saturating_add(SLACK_NS), min);
             if standing == Standing::Well {
                 if let Call::Exchange(x) = &call
-                    && link::belongs(&self.window, &self.models, container, server, &call) != Belongs::No
+                    && link::belongs(self, container, server, &call) != Belongs::No
                 {
                     well.push(x.clone());
                 }
                 continue;
             }
-            if standing == Standing::Pending && until.saturating_sub(call.start()) < PENDING_NS.min(until.saturating_sub(server.start_ns) / 2) {
+            if standing == Standing::Pending
+                && until.saturating_sub(call.start()) < PENDING_NS.min(until.saturating_sub(server.start_ns) / 2)
+            {
                 continue;
             }
-            match link::belongs(&self.window, &self.models, container, server, &call) {
+            match link::belongs(self, container, server, &call) {
                 Belongs::No => {}
                 _ if standing == Standing::Failed && self.healed(&call, until) => healed += 1,
                 Belongs::Yes(link) => sure.push((call, link)),
@@ -102,33 +104,44 @@ impl Correlator {
             }
         }
         // The last one that failed decides; what is merely pending counts when nothing failed.
-        sure.sort_by_key(|(call, _)| (call.standing(until.saturating_add(SLACK_NS), min) == Standing::Failed, call.end(), call.start()));
+        sure.sort_by_key(|(call, _)| {
+            (call.standing(until.saturating_add(SLACK_NS), min) == Standing::Failed, call.end(), call.start())
+        });
         if let Some((call, link)) = sure.pop() {
+            // Earlier tries of the same are the same failure.
+            let place = self.place(&call);
+            for (other, _) in sure.iter().filter(|(other, _)| self.place(other) == place) {
+                chain.consumed.push(call_number(other));
+                if let Call::Exchange(x) = other {
+                    chain.passed.push(x.hop_key());
+                }
+            }
             return self.follow(chain, &call, until, link);
         }
         if !perhaps.is_empty() {
             return self.agree(chain, perhaps, server, until);
         }
         let proxy = self.proxy(server, container);
-        if proxy.is_some() && server.status().is_some() && well.is_empty() && self.marked_down(chain, server, container, until) {
+        if proxy.is_some()
+            && server.status().is_some()
+            && well.is_empty()
+            && self.marked_down(chain, server, container, until)
+        {
             return;
         }
         let deaths = self.deaths_of(server, until);
-        let pod = self.identity.pod_of(&self.snapshot, server.cgroup);
         let blind = self.blind_since(server.start_ns);
-        chain.leaf = Leaf::Server(ServerLeaf {
+        chain.leaf = Leaf::Server(Box::new(ServerLeaf {
             exchange: server.clone(),
             client,
             who,
-            pod,
             until,
             deaths,
             well,
             healed,
             proxy,
             blind,
-            outermost,
-        });
+        }));
     }
 
     /// Goes on with one call.
@@ -175,7 +188,7 @@ impl Correlator {
 
     fn owners_failed(&self, calls: &[Call], server: &Exchange) -> bool {
         let container = self.identity.container_key(server.cgroup);
-        calls.iter().all(|call| match link::owner(&self.window, &self.models, container, call) {
+        calls.iter().all(|call| match link::owner(self, container, call) {
             link::Owner::Several(owners) => {
                 owners.iter().all(|o| o.outcome != Outcome::Open && o.failed(self.options.min_status))
             }
@@ -220,13 +233,25 @@ impl Correlator {
         }
     }
 
+    /// What a call was aimed at: the Service, the name looked up, or the address.
+    fn place(&self, call: &Call) -> String {
+        match call {
+            Call::Lookup(lookup) => lookup.name.clone(),
+            _ => self
+                .target(call.remote(), None)
+                .service
+                .map_or_else(|| call.remote().to_string(), super::identity::service_name),
+        }
+    }
+
     /// Whether a later success to the same place made up for the failure.
     pub(crate) fn healed(&self, call: &Call, until: Ktime) -> bool {
         let container = self.identity.container_key(call.cgroup());
         let service = self.target(call.remote(), None).service.map(super::identity::service_name);
         let same_place = |x: &Exchange| {
             x.remote == call.remote()
-                || (service.is_some() && self.target(x.remote, None).service.map(super::identity::service_name) == service)
+                || (service.is_some()
+                    && self.target(x.remote, None).service.map(super::identity::service_name) == service)
         };
         match call {
             Call::Exchange(failed) => self.window.outbound(container).take(1024).any(|x| {

@@ -132,8 +132,7 @@ impl Identity {
 
     fn cgroup(&mut self, id: u64, path: &str) {
         let parsed = parse_cgroup_path(path).unwrap_or_default();
-        let container =
-            Container { path: path.to_owned(), pod_uid: parsed.pod_uid, container_id: parsed.container_id };
+        let container = Container { path: path.to_owned(), pod_uid: parsed.pod_uid, container_id: parsed.container_id };
         if self.cgroups.insert(id, container).is_none() {
             self.order.push_back(id);
             if self.order.len() > CGROUPS
@@ -226,13 +225,6 @@ impl Identity {
         self.netns.get(&netns).copied()
     }
 
-    /// Network namespace of a cgroup.
-    pub(crate) fn netns_of_cgroup(&self, cgroup: u64) -> Option<u32> {
-        let mut found: Vec<u32> = self.netns.iter().filter(|(_, c)| **c == cgroup).map(|(n, _)| *n).collect();
-        found.sort_unstable();
-        found.first().copied()
-    }
-
     /// The pod that lives in a network namespace, if it is a pod's own.
     pub(crate) fn pod_of_netns<'a>(&self, snapshot: &'a Snapshot, netns: u32) -> Option<&'a Pod> {
         let pod = self.pod_of(snapshot, *self.netns.get(&netns)?)?;
@@ -268,9 +260,11 @@ impl Identity {
             Some(AddressOwner::Pod(pod)) => {
                 // Called directly (headless, or an ingress that resolves endpoints): only if there is no doubt.
                 let mut serving = snapshot.services_of_pod(pod).into_iter().filter(|service| {
-                    service.spec.ports.iter().any(|port| {
-                        snapshot.target_port(service, port, pod).unwrap_or(port.port) == address.port()
-                    })
+                    service
+                        .spec
+                        .ports
+                        .iter()
+                        .any(|port| snapshot.target_port(service, port, pod).unwrap_or(port.port) == address.port())
                 });
                 let first = serving.next()?;
                 serving.next().is_none().then_some(first)

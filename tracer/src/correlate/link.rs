@@ -9,7 +9,7 @@
 
 use rustc_hash::FxHashMap;
 
-use super::{call::Call, window::Window};
+use super::{Correlator, call::Call};
 use crate::{
     event::{Exchange, Ktime, Outcome, Role},
     verdict::Link,
@@ -94,10 +94,11 @@ fn compare_ids(call: &[(String, String)], request: &Exchange) -> Option<bool> {
 }
 
 /// Finds the owner of a call made by `container`.
-pub(crate) fn owner<'a>(window: &'a Window, models: &Models, container: u64, call: &Call) -> Owner<'a> {
+pub(crate) fn owner<'a>(core: &'a Correlator, container: u64, call: &Call) -> Owner<'a> {
+    let (window, models) = (&core.window, &core.models);
     let at = call.acted_at();
     let open = window.open.iter().filter(|x| x.role == Role::Server && !window.has_ended(x));
-    let open = open.filter(|x| window.container_of(x) == container);
+    let open = open.filter(|x| core.identity.container_key(x.cgroup) == container);
     let mut candidates: Vec<&Exchange> =
         window.inbound(container).take(CANDIDATES).chain(open).filter(|request| serving(request, at)).collect();
     // A process doesn't work on what another one read.
@@ -151,8 +152,8 @@ pub(crate) enum Belongs {
 }
 
 /// Whether `request` owns the call.
-pub(crate) fn belongs(window: &Window, models: &Models, container: u64, request: &Exchange, call: &Call) -> Belongs {
-    match owner(window, models, container, call) {
+pub(crate) fn belongs(core: &Correlator, container: u64, request: &Exchange, call: &Call) -> Belongs {
+    match owner(core, container, call) {
         Owner::One(owner, link) if same_exchange(owner, request) => Belongs::Yes(link),
         Owner::Several(candidates) if candidates.iter().any(|c| same_exchange(c, request)) => Belongs::Perhaps,
         _ => Belongs::No,

@@ -73,7 +73,9 @@ impl Lookups {
         };
         if let Some(lookup) = self.items.iter_mut().rev().take(512).find(same) {
             // A new lookup of the same name after a success starts afresh.
-            if !(lookup.outcome == LookupOutcome::Answered && outcome != LookupOutcome::Answered && dns.start_ns > lookup.end_ns + 1_000_000_000)
+            if !(lookup.outcome == LookupOutcome::Answered
+                && outcome != LookupOutcome::Answered
+                && dns.start_ns > lookup.end_ns + 1_000_000_000)
             {
                 lookup.merge(dns, name, outcome);
                 return;

@@ -1,43 +1,128 @@
-//! From events to incidents: `Correlator::push(Record)` and nothing else moves it; no clock, no IO, no lock.
+//! From events to incidents: [`Correlator::push`] and nothing else moves it; no clock, no IO, no lock.
+//!
+//! 1. Every event is remembered in a bounded window ([`window`]) and teaches who is who ([`identity`]).
+//! 2. A failure becomes a symptom, due after a settle time: a gateway's upstream may be let go a moment after its answer.
+//! 3. A symptom that an inbound request waits for is that request's: it waits until the request has ended.
+//! 4. What nothing waits for is descended ([`descend`]) to the deepest element that failed on its own account, and judged.
+//! 5. What nothing waits for and is no HTTP failure (a connect, a lookup) has a quiet window in which a retry may heal it.
+//! 6. Alike incidents are one with a count ([`fold`]).
 
-use crate::{event::Record, k8s::snapshot::Snapshot, verdict::{Coverage, Incident}};
+use std::collections::BTreeMap;
 
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use crate::{
+    event::{Event, Ktime, Record, Role, Seen, SignalKind},
+    k8s::snapshot::Snapshot,
+    verdict::{self, Coverage, Incident},
+};
+
+mod call;
+mod chain;
+mod descend;
+mod facts;
+mod fold;
+mod identity;
+mod leaf;
+mod link;
+mod lookup;
 mod options;
+mod symptom;
+mod window;
+
+pub(crate) use chain::{Chain, ConnectLeaf, Leaf, ServerLeaf, Target};
+pub(crate) use identity::{Identity, Who, service_name};
+pub(crate) use leaf::ECONNREFUSED;
+pub(crate) use lookup::LookupOutcome;
 pub use options::{Options, Selection, Want};
+use symptom::Symptom;
 
 /// The whole core behind one method.
 #[derive(Debug)]
 pub struct Correlator {
-    options: Options,
-    snapshot: Snapshot,
+    pub(crate) options: Options,
+    pub(crate) snapshot: Snapshot,
+    pub(crate) identity: Identity,
+    pub(crate) window: window::Window,
+    pub(crate) models: link::Models,
+    /// Symptoms by when they are due.
+    pending: BTreeMap<(Ktime, u64), Symptom>,
+    next_symptom: u64,
+    /// Hops that a printed chain passed, and calls that ended one, with when.
+    explained: FxHashMap<(std::net::SocketAddr, u32), Ktime>,
+    consumed: FxHashMap<u64, Ktime>,
+    incidents: fold::Incidents,
+    lost: Vec<(String, u64)>,
+    /// When flight records were last found overwritten before they were read.
+    pub(crate) overwritten_at: Option<Ktime>,
+    wants: Vec<Want>,
+    wanted_processes: FxHashSet<u32>,
+    now: Ktime,
+    finishing: bool,
+    opaque_tls: u64,
 }
 
 impl Correlator {
     pub fn new(options: Options, snapshot: Snapshot) -> Self {
-        Self { options, snapshot }
+        Self {
+            options,
+            snapshot,
+            identity: Identity::default(),
+            window: window::Window::default(),
+            models: link::Models::default(),
+            pending: BTreeMap::new(),
+            next_symptom: 0,
+            explained: FxHashMap::default(),
+            consumed: FxHashMap::default(),
+            incidents: fold::Incidents::default(),
+            lost: Vec::new(),
+            overwritten_at: None,
+            wants: Vec::new(),
+            wanted_processes: FxHashSet::default(),
+            now: 0,
+            finishing: false,
+            opaque_tls: 0,
+        }
     }
 
     /// Takes one event. Incidents that became certain, or changed their count, are added to `out`.
-    pub fn push(&mut self, _record: Record, _out: &mut Vec<Incident>) {
+    pub fn push(&mut self, record: Record, out: &mut Vec<Incident>) {
+        let Record { at, event } = record;
+        self.now = self.now.max(at);
+        self.identity.learn(&event);
+        match event {
+            Event::Tick => self.tick(out),
+            event => self.remember(at, event),
+        }
     }
 
-    /// The capture is over at that time: what waited is decided, what is still in flight is dropped.
-    pub fn finish(&mut self, _at: u64, _out: &mut Vec<Incident>) {
+    /// The capture is over at that time: what waited is decided; what is still in flight is dropped.
+    pub fn finish(&mut self, at: Ktime, out: &mut Vec<Incident>) {
+        self.now = self.now.max(at);
+        self.finishing = true;
+        self.decide(Ktime::MAX, out);
     }
 
     /// What the core would like to be told, since the last call. Replays ignore it: the answers are in the file.
     pub fn wants(&mut self) -> Vec<Want> {
-        Vec::new()
+        std::mem::take(&mut self.wants)
     }
 
     /// What could not be seen, as of now.
     pub fn coverage(&self) -> Coverage {
-        Coverage::default()
+        let mut notes = self.options.notes.clone();
+        notes.extend(self.losses().map(|(place, count)| format!("{count} lost: {place}")));
+        Coverage {
+            lost_events: self.losses().map(|(_, count)| count).sum(),
+            opaque_tls_processes: self.opaque_tls,
+            notes,
+        }
     }
 
-    /// A cgroup's (namespace, pod or process, workload), for the summary.
-    pub fn name_of_cgroup(&self, _cgroup: u64) -> Option<crate::verdict::Hop> {
-        None
+    /// A cgroup's inhabitant, for the summary.
+    pub fn name_of_cgroup(&self, cgroup: u64) -> Option<verdict::Hop> {
+        let who = self.identity.who(&self.snapshot, cgroup, None);
+        (who != Who::default()).then(|| who.hop())
     }
 
     pub fn options(&self) -> &Options {
@@ -46,5 +131,142 @@ impl Correlator {
 
     pub fn snapshot(&self) -> &Snapshot {
         &self.snapshot
+    }
+
+    /// Totals of real losses; `joined`, `tls`, `flight` and `requests` only count.
+    fn losses(&self) -> impl Iterator<Item = (&str, u64)> {
+        let counts = ["joined", "tls", "flight", "requests"];
+        self.lost
+            .iter()
+            .map(|(place, n)| (place.as_str(), *n))
+            .filter(move |(place, n)| *n > 0 && !counts.contains(place))
+    }
+
+    /// Losses that may have been evidence.
+    pub(crate) fn lost_failures(&self) -> u64 {
+        let evidence = ["failures", "connections", "heads", "dns_queries"];
+        self.losses().filter(|(place, _)| evidence.contains(place)).map(|(_, n)| n).sum()
+    }
+
+    /// Events of cgroups outside the observed subtree aren't ours; those without a cgroup may be.
+    fn is_observed(&self, cgroup: u64) -> bool {
+        let Some(subtree) = &self.options.cgroup else { return true };
+        match self.identity.path_of(cgroup) {
+            Some(path) => {
+                path.strip_prefix(subtree.trim_end_matches('/')).is_some_and(|r| r.is_empty() || r.starts_with('/'))
+            }
+            None => cgroup == 0,
+        }
+    }
+
+    fn remember(&mut self, at: Ktime, event: Event) {
+        match event {
+            Event::Exchange(exchange) => {
+                if !self.is_observed(exchange.cgroup) {
+                    return;
+                }
+                if exchange.seen == Seen::Open {
+                    self.window.look(at);
+                    self.window.open.push(exchange);
+                    return;
+                }
+                self.models.learn(&exchange);
+                let tgid = exchange.actor.map(|a| a.tgid);
+                let failed = exchange.failed(self.options.min_status);
+                let container = self.identity.container_key(exchange.cgroup);
+                let flight = exchange.seen == Seen::Flight;
+                let id = self.window.exchange(container, exchange);
+                if failed && !flight {
+                    self.ask_process(tgid);
+                    self.symptom(Symptom::Exchange(id), at);
+                }
+            }
+            Event::Connect(connect) => {
+                if !self.is_observed(connect.cgroup) {
+                    return;
+                }
+                if connect.open {
+                    self.window.look(at);
+                    self.window.open_connects.push(connect);
+                    return;
+                }
+                self.ask_process(Some(connect.actor.tgid));
+                let (id, _) = self.window.connects.push(connect);
+                self.symptom(Symptom::Connect(id), at);
+            }
+            Event::ConnectAttempt(attempt) => {
+                if self.is_observed(attempt.cgroup) {
+                    let (id, _) = self.window.attempts.push((at, attempt));
+                    self.symptom(Symptom::Attempt(id), at);
+                }
+            }
+            Event::Signal(signal) => {
+                if signal.no_socket && signal.netns != 0 && self.identity.asked.insert(signal.netns) {
+                    self.wants.push(Want::Listeners { netns: signal.netns });
+                }
+                let end = signal.signal == SignalKind::ConnectionEnd && self.is_observed(signal.cgroup);
+                let (id, _) = self.window.signals.push((at, signal));
+                if end {
+                    self.symptom(Symptom::End(id), at);
+                }
+            }
+            Event::Drop(drop) => {
+                if self.identity.cgroup_of_netns(drop.netns).is_none()
+                    && drop.netns != 0
+                    && self.identity.asked.insert(drop.netns)
+                {
+                    self.wants.push(Want::Netns { netns: drop.netns });
+                }
+                self.window.drops.push((at, drop));
+            }
+            Event::Icmp(icmp) => {
+                self.window.icmps.push((at, icmp));
+            }
+            Event::Dns(dns) => {
+                if !self.is_observed(dns.cgroup) {
+                    return;
+                }
+                let namespace = self.identity.who(&self.snapshot, dns.cgroup, None).namespace;
+                self.window.lookups.add(&dns, namespace.as_deref());
+                if dns.role == Role::Client && dns.rcode != Some(0) {
+                    self.symptom(Symptom::Lookup { cgroup: dns.cgroup, tgid: dns.actor.tgid, client: dns.local }, at);
+                }
+            }
+            Event::Process(process) => {
+                self.window.processes.push((at, process));
+            }
+            Event::Lost { totals } => {
+                self.lost = totals;
+                if self.lost.iter().any(|(place, n)| place == "flight_overwritten" && *n > 0) {
+                    self.overwritten_at = Some(at);
+                }
+            }
+            Event::Cgroup { .. } | Event::Host(_) | Event::Tick => {}
+        }
+    }
+
+    fn ask_process(&mut self, tgid: Option<u32>) {
+        if let Some(tgid) = tgid
+            && tgid != 0
+            && !self.identity.knows_process(tgid)
+            && self.wanted_processes.len() < 10_000
+            && self.wanted_processes.insert(tgid)
+        {
+            self.wants.push(Want::Process { tgid });
+        }
+    }
+
+    fn tick(&mut self, out: &mut Vec<Incident>) {
+        if !self.pending.is_empty() {
+            self.wants.push(Want::Flight);
+        }
+        let now = self.now;
+        self.decide(now, out);
+        self.window.expire(now);
+        // Ports may be listened on later: ask anew, but not at once.
+        self.identity.asked.clear();
+        let limit = now.saturating_sub(window::KEEP_NS);
+        self.explained.retain(|_, at| *at >= limit);
+        self.consumed.retain(|_, at| *at >= limit);
     }
 }

@@ -1,9 +1,6 @@
 //! What happened lately, bounded, with the look-ups that the correlation needs.
 
-use std::{
-    collections::VecDeque,
-    net::SocketAddr,
-};
+use std::{collections::VecDeque, net::SocketAddr};
 
 use rustc_hash::FxHashMap;
 
@@ -229,7 +226,13 @@ impl Window {
     }
 
     /// Drops of a flow's packets, in either direction, since `from`.
-    pub(crate) fn drops_of(&self, client: SocketAddr, servers: &[SocketAddr], from: Ktime, to: Ktime) -> Vec<&(Ktime, Drop)> {
+    pub(crate) fn drops_of(
+        &self,
+        client: SocketAddr,
+        servers: &[SocketAddr],
+        from: Ktime,
+        to: Ktime,
+    ) -> Vec<&(Ktime, Drop)> {
         let mut found: Vec<_> = self
             .drops
             .recent()

@@ -2,6 +2,9 @@
 
 use tracer_common::ABI_VERSION;
 
+/// The programs that this binary was built with.
+pub static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tracer.o"));
+
 /// The object doesn't belong to this binary.
 #[derive(Debug, thiserror::Error)]
 pub enum ObjectError {

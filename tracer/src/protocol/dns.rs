@@ -30,7 +30,7 @@ pub fn message(bytes: &[u8]) -> Option<Message> {
     if let Ok(packet) = Packet::parse(bytes) {
         return Some(read(&packet, rcode));
     }
-    // Without the additional records, without the authorities, without the answers.
+    // Without the additional records, without the authorities, without the answers; at last the bare question.
     let mut shorter = bytes.to_vec();
     for count in COUNTS.into_iter().rev() {
         shorter.get_mut(count)?.fill(0);
@@ -38,7 +38,30 @@ pub fn message(bytes: &[u8]) -> Option<Message> {
             return Some(read(&packet, rcode));
         }
     }
-    None
+    question(bytes, rcode)
+}
+
+/// The first question, whatever its type is.
+fn question(bytes: &[u8], rcode: u8) -> Option<Message> {
+    if bytes[4..6] == [0, 0] {
+        return None;
+    }
+    let mut rest = &bytes[HEADER..];
+    let mut labels = Vec::new();
+    loop {
+        let (length, after) = rest.split_first()?;
+        // RFC 1035 section 2.3.4; a question's name is the first, so it is never compressed.
+        if *length == 0 {
+            rest = after;
+            break;
+        }
+        let (label, after) = after.split_at_checked(usize::from(*length)).filter(|_| *length < 64)?;
+        labels.push(String::from_utf8_lossy(label).to_ascii_lowercase());
+        rest = after;
+    }
+    let [high, low, ..] = rest else { return None };
+    let query_type = format!("TYPE{}", u16::from_be_bytes([*high, *low]));
+    Some(Message { name: labels.join("."), query_type, rcode, addresses: Vec::new() })
 }
 
 fn read(packet: &Packet<'_>, rcode: u8) -> Message {

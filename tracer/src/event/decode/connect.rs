@@ -12,7 +12,9 @@ pub(super) const SYN_SENT: u32 = 2;
 pub(super) fn event(bytes: &[u8]) -> Result<Event, DecodeError> {
     let wire: Wire = prefix(bytes)?;
     let connect = connect(wire.sock, &wire.conn, wire.header.at_ns);
-    Ok(Event::Connect(Connect { error: wire.error, error_soft: wire.error_soft, ..connect }))
+    // The application may have asked for the error already, which clears it: then the report of it is what is left.
+    let reported = if wire.error == 0 && wire.error_soft == 0 { wire.conn.error } else { wire.error_soft };
+    Ok(Event::Connect(Connect { error: wire.error, error_soft: reported, ..connect }))
 }
 
 pub(super) fn open(sock: u64, conn: &Conn, at: Ktime) -> Connect {

@@ -1,0 +1,120 @@
+//! Processes that die while they serve, and cgroups that come and go.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Command, Stdio};
+
+use tracer::event::{Event, Outcome, Process, Role};
+use tracer_common::event::kind;
+
+use super::net::{Net, get};
+use super::observer::observer;
+
+/// Not a test of its own: the process that serves for [`a_serving_process_that_is_killed`] and then waits for its end.
+#[test]
+#[ignore = "a part of another test"]
+fn serve_one() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    println!("port {}", listener.local_addr().unwrap().port());
+    let (mut stream, _) = listener.accept().unwrap();
+    let mut head = [0; 256];
+    let len = stream.read(&mut head).unwrap();
+    println!("read {len}");
+    loop {
+        std::thread::park();
+    }
+}
+
+#[test]
+fn a_serving_process_that_is_killed() {
+    let net = Net::new();
+    let mut child = net.run(|| {
+        Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "lifecycle::serve_one", "--ignored", "--nocapture"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap()
+    });
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let mut said = |word: &str| {
+        lines.find_map(|line| line.split_once(word).and_then(|(_, rest)| rest.trim().parse::<u16>().ok())).unwrap()
+    };
+    let port = said("port ");
+    let mut client = net.run(|| TcpStream::connect(("127.0.0.1", port)).unwrap());
+    client.write_all(&get("/crash")).unwrap();
+    said("read ");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    drop(client);
+    let pid = child.id();
+    let exit: Process = observer().wait("the exit", |seen| {
+        seen.iter().filter_map(|seen| seen.record.as_ref().ok()).find_map(|record| match &record.event {
+            Event::Process(it) if it.tgid == pid => Some(it.clone()),
+            _ => None,
+        })
+    });
+    assert_eq!((exit.signal, exit.exit_code, exit.served), (Some(9), None, true));
+    let exchanges = net.exchanges();
+    assert_eq!(exchanges.len(), 2, "{exchanges:?}");
+    for exchange in exchanges {
+        assert_eq!(exchange.outcome, Outcome::Unanswered);
+        let reader = if exchange.role == Role::Server { pid } else { std::process::id() };
+        assert_eq!(exchange.actor.unwrap().tgid, reader);
+    }
+}
+
+#[test]
+fn processes_that_end_with_a_code() {
+    Net::new();
+    let mut failing = Command::new("sh").args(["-c", "exit 7"]).spawn().unwrap();
+    let pid = failing.id();
+    failing.wait().unwrap();
+    let mut good = Command::new("true").spawn().unwrap();
+    let quiet = good.id();
+    good.wait().unwrap();
+    let exit = observer().wait("the exit", |seen| {
+        seen.iter().filter_map(|seen| seen.record.as_ref().ok()).find_map(|record| match &record.event {
+            Event::Process(it) if it.tgid == pid => Some(it.clone()),
+            _ => None,
+        })
+    });
+    assert_eq!((exit.signal, exit.exit_code, exit.served, exit.oom_victim), (None, Some(7), false, false));
+    observer().ask(|_| ());
+    let of_good = |record: &tracer::event::Record| matches!(&record.event, Event::Process(it) if it.tgid == quiet);
+    assert!(observer().all(of_good).is_empty(), "a good end is nothing to tell");
+}
+
+#[test]
+fn every_program_is_attached() {
+    let programs = observer().ask(|kernel| kernel.session.programs());
+    assert!(programs.len() > 10 && programs.iter().all(|program| program.loaded && program.attached), "{programs:?}");
+}
+
+/// Removes its directory, however the test ends.
+struct Directory(std::path::PathBuf);
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir(&self.0);
+    }
+}
+
+#[test]
+fn cgroups_come_and_go() {
+    Net::new();
+    let mount = observer().ask(|kernel| kernel.session.cgroup_mount.path.clone());
+    let name = format!("tracer-test-{}", std::process::id());
+    let directory = Directory(mount.join(&name));
+    std::fs::create_dir(&directory.0).unwrap();
+    let id = std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(&directory.0).unwrap());
+    let path = format!("/{name}");
+    drop(directory);
+    for wanted in [kind::CGROUP_MKDIR, kind::CGROUP_RMDIR] {
+        observer().wait("the cgroup", |seen| {
+            let told = Event::Cgroup { id, path: path.clone() };
+            seen.iter()
+                .find(|seen| seen.kind == wanted && seen.record.as_ref().is_ok_and(|it| it.event == told))
+                .map(|_| ())
+        });
+    }
+}

@@ -1,0 +1,153 @@
+//! What the descent needs to know of a container, a target or a process.
+
+use std::net::SocketAddr;
+
+use super::{
+    Correlator,
+    call::Call,
+    chain::Target,
+    identity::{Identity, Who, service_name},
+};
+use crate::{
+    event::{Connect, Exchange, Ktime, Outcome, Process, Role, SignalKind},
+    k8s::model::{Pod, Protocol},
+    verdict::{Context, Hop},
+};
+
+/// Calls of one request that are looked at.
+const CALLS: usize = 4096;
+/// A process that dies closes its sockets first; its exit is told a moment later.
+const DEATH_NS: u64 = 1_000_000_000;
+/// Servers that relay requests, by process name or `Server` header.
+const PROXIES: [&str; 12] = [
+    "nginx",
+    "openresty",
+    "haproxy",
+    "envoy",
+    "traefik",
+    "caddy",
+    "httpd",
+    "apache2",
+    "kong",
+    "varnishd",
+    "contour",
+    "pilot-agent",
+];
+
+impl Correlator {
+    pub(crate) fn context(&self) -> Context<'_> {
+        Context { snapshot: &self.snapshot, lost: self.lost_failures(), wall_offset_ns: self.options.wall_offset_ns }
+    }
+
+    /// What a container called within an interval: begun in it, and ended or not.
+    pub(crate) fn calls(&self, container: u64, from: Ktime, until: Ktime) -> Vec<Call> {
+        let key = |cgroup: u64| self.identity.container_key(cgroup) == container;
+        let within = |start: Ktime| start >= from && start <= until;
+        let mut calls: Vec<Call> = Vec::new();
+        let outbound = self.window.outbound(container).take(CALLS).filter(|x| within(x.start_ns));
+        calls.extend(outbound.cloned().map(Call::Exchange));
+        let open = self.window.open.iter().filter(|x| x.role == Role::Client && within(x.start_ns) && key(x.cgroup));
+        calls.extend(open.filter(|x| !self.window.has_ended(x)).cloned().map(Call::Exchange));
+        let connects = self.window.connects.recent().take(CALLS).filter(|c| within(c.start_ns) && key(c.cgroup));
+        calls.extend(connects.cloned().map(Call::Connect));
+        let ended = |c: &Connect| self.window.connects.recent().any(|other| other.conn == c.conn);
+        let stuck = self.window.open_connects.iter().filter(|c| within(c.start_ns) && key(c.cgroup) && !ended(c));
+        calls.extend(stuck.cloned().map(Call::Connect));
+        let attempts = self.window.attempts.recent().take(CALLS);
+        let attempts = attempts.filter(|(_, a)| within(a.start_ns) && key(a.cgroup));
+        calls.extend(attempts.cloned().map(|(at, a)| Call::Attempt(at, a)));
+        let ends =
+            self.window.signals.recent().take(CALLS).filter(|(at, s)| {
+                s.signal == SignalKind::ConnectionEnd && *at >= from && *at <= until && key(s.cgroup)
+            });
+        calls.extend(ends.cloned().map(|(at, s)| Call::End(at, s)));
+        let lookups = self.window.lookups.recent().take(CALLS);
+        let lookups = lookups.filter(|l| l.failed() && within(l.start_ns) && key(l.cgroup));
+        calls.extend(lookups.cloned().map(Call::Lookup));
+        calls
+    }
+
+    /// What an address stands for.
+    pub(crate) fn target(&self, remote: SocketAddr, backend: Option<SocketAddr>) -> Target<'_> {
+        let service = Identity::service_at(&self.snapshot, remote, Protocol::Tcp)
+            .or_else(|| Identity::service_at(&self.snapshot, remote, Protocol::Udp));
+        let address = backend.unwrap_or(remote);
+        let pod = self.identity.pod_at(&self.snapshot, address.ip());
+        let who = match pod {
+            Some(pod) => Some(Identity::who_pod(&self.snapshot, pod)),
+            None => self.identity.cgroup_at(address.ip()).map(|c| self.identity.who(&self.snapshot, c, None)),
+        };
+        Target {
+            service,
+            pod,
+            who,
+            inside: service.is_some() || pod.is_some() || self.identity.is_inside(&self.snapshot, address.ip()),
+            name: self.identity.dns_name(remote.ip()).map(str::to_owned),
+            address: Some(remote),
+            backend,
+        }
+    }
+
+    /// The hop of a target that isn't seen as a server here.
+    pub(crate) fn target_hop(&self, target: &Target<'_>, remote: SocketAddr) -> Hop {
+        let mut hop = target.who.as_ref().map(Who::hop).unwrap_or_default();
+        hop.service = target.service.map(service_name);
+        if hop.namespace.is_none() {
+            hop.namespace = target.service.map(|s| s.metadata.namespace.clone());
+        }
+        hop.address = Some(remote.to_string());
+        if !target.inside || target.who.is_none() && target.service.is_none() {
+            hop.name.clone_from(&target.name);
+        }
+        hop
+    }
+
+    /// Processes of the server's container that died around the exchange's end: those that read the request or, where
+    /// nobody is known to have read it, any that served.
+    pub(crate) fn deaths_of(&self, server: &Exchange, until: Ktime) -> Vec<(Ktime, Process)> {
+        let container = self.identity.container_key(server.cgroup);
+        let reader = server.actor.map(|a| a.tgid);
+        let end = if server.outcome == Outcome::Open { until } else { server.end_ns };
+        let deaths = self.window.deaths(server.start_ns, end.saturating_add(DEATH_NS));
+        let own = deaths.filter(|(_, p)| match reader {
+            Some(tgid) => p.tgid == tgid,
+            None => p.served && self.identity.container_key(p.cgroup) == container,
+        });
+        own.cloned().collect()
+    }
+
+    /// Whether records that could show a call are missing since then.
+    pub(crate) fn blind_since(&self, from: Ktime) -> bool {
+        self.lost_failures() > 0 || self.overwritten_at.is_some_and(|at| at >= from)
+    }
+
+    /// Why the container counts as a relay, if it does.
+    pub(crate) fn proxy(&self, server: &Exchange, container: u64) -> Option<String> {
+        let process = self.identity.process_name(server.cgroup, server.actor.map(|a| a.tgid));
+        let header = server.response.as_ref().and_then(|r| r.server.clone());
+        for name in [process, self.identity.comm(server.cgroup).map(str::to_owned), header].into_iter().flatten() {
+            let lower = name.to_ascii_lowercase();
+            let word = lower.split(['/', ' ', ':']).next().unwrap_or_default();
+            if PROXIES.contains(&word) {
+                return Some(word.to_owned());
+            }
+        }
+        let _ = container;
+        None
+    }
+
+    /// Whether the same container reached the same place after a failed connect.
+    pub(crate) fn established_later(&self, call: &Call, until: Ktime) -> bool {
+        let (remote, after) = (call.remote(), call.end());
+        let container = self.identity.container_key(call.cgroup());
+        let open = self.window.open.iter().filter(|x| x.role == Role::Client);
+        open.filter(|x| self.identity.container_key(x.cgroup) == container).any(|x| {
+            x.remote == remote && x.established_ns >= after && x.established_ns <= until && x.established_ns != 0
+        })
+    }
+
+    /// The pod in whose network namespace something happened; none for the node's.
+    pub(crate) fn pod_of_netns(&self, netns: u32) -> Option<&Pod> {
+        self.identity.pod_of_netns(&self.snapshot, netns)
+    }
+}

@@ -1,0 +1,190 @@
+//! The ends of a chain that are no HTTP server: connects, lookups, broken connections.
+
+use std::net::SocketAddr;
+
+use super::{
+    Correlator,
+    call::Call,
+    chain::{Chain, ConnectLeaf, EndLeaf, Leaf, LookupLeaf, Target},
+    descend::milliseconds,
+    identity::Identity,
+    lookup::{Lookup, LookupOutcome},
+};
+use crate::{
+    event::{Actor, ConnId, Connect, Drop, Ktime, Signal, SignalKind},
+    k8s::model::Pod,
+    verdict::Link,
+};
+
+/// Drops, errors and refusals belong to a connect if they come within this of its interval.
+const AROUND_NS: u64 = 50_000_000;
+/// How long an OOM kill explains that nobody listens.
+const OOM_NS: u64 = 60_000_000_000;
+
+impl Correlator {
+    /// Ends the chain with a call that isn't HTTP.
+    pub(crate) fn end_with<'a>(&'a self, chain: &mut Chain<'a>, call: &Call, until: Ktime, link: Link) {
+        match call {
+            Call::Connect(connect) => self.end_with_connect(chain, connect, until, link),
+            Call::Attempt(_, attempt) => {
+                let connect = Connect {
+                    conn: ConnId::default(),
+                    cgroup: attempt.cgroup,
+                    netns: attempt.netns,
+                    local: SocketAddr::new(attempt.remote.ip(), 0),
+                    remote: attempt.remote,
+                    nat_remote: None,
+                    actor: attempt.actor,
+                    comm: attempt.comm.clone(),
+                    start_ns: attempt.start_ns,
+                    end_ns: attempt.start_ns,
+                    error: 0,
+                    error_soft: 0,
+                    reset: false,
+                    syn_retransmits: 0,
+                    open: false,
+                };
+                self.end_with_connect(chain, &connect, until, link);
+            }
+            Call::Lookup(lookup) => self.end_with_lookup(chain, lookup, link),
+            Call::End(at, signal) => self.end_with_signal(chain, *at, signal, link),
+            Call::Exchange(_) => {}
+        }
+    }
+
+    fn end_with_connect<'a>(&'a self, chain: &mut Chain<'a>, connect: &Connect, until: Ktime, link: Link) {
+        let from = connect.start_ns.saturating_sub(AROUND_NS);
+        let to = if connect.open { until } else { connect.end_ns }.saturating_add(AROUND_NS);
+        let plain = self.target(connect.remote, connect.nat_remote);
+        let refusal = self.window.refusal_of(connect.local, from, to).cloned();
+        let mut servers = vec![connect.remote];
+        servers.extend(connect.nat_remote);
+        let drops: Vec<(Ktime, Drop)> =
+            self.window.drops_of(connect.local, &servers, from, to).into_iter().cloned().collect();
+        let icmp = self.window.icmps_of(connect.local, from, to).cloned();
+        // What saw the packet behind the translation tells the backend.
+        let dropped = drops.iter().find(|(_, d)| d.source == connect.local).map(|(_, d)| d.destination);
+        let backend = refusal.as_ref().map(|(_, s)| s.local).or(dropped).or(connect.nat_remote);
+        let target = match backend {
+            Some(address) if address != connect.remote => {
+                Target { service: plain.service, name: plain.name, ..self.target(connect.remote, Some(address)) }
+            }
+            _ => self.only_endpoint(plain),
+        };
+        let mut hop = self.target_hop(&target, connect.remote);
+        let refused = connect.reset || refusal.is_some() || connect.error == ECONNREFUSED || icmp.is_some();
+        hop.outcome = Some(
+            if connect.syn_retransmits > 0 || connect.open {
+                "connect timed out"
+            } else if refused {
+                "connect refused"
+            } else if connect.end_ns.saturating_sub(connect.start_ns) < 1_000_000 {
+                "connect failed"
+            } else {
+                "connect timed out"
+            }
+            .to_owned(),
+        );
+        hop.duration_ms = Some(milliseconds(connect.start_ns, connect.end_ns.min(until).max(connect.start_ns)));
+        hop.link = Some(link);
+        chain.hops.push(hop);
+        let drop_pod = drops.first().and_then(|(_, d)| self.pod_of_netns(d.netns));
+        let target_cgroup = backend.and_then(|b| self.identity.cgroup_at(b.ip()));
+        let oom = self
+            .window
+            .deaths(connect.start_ns.saturating_sub(OOM_NS), to)
+            .find(|(_, p)| p.oom_victim && self.pod_is(target.pod, p.cgroup, target_cgroup))
+            .cloned();
+        let netns = refusal.as_ref().map(|(_, s)| s.netns).filter(|n| *n != 0);
+        let listening = netns.and_then(|n| self.identity.listeners.get(&n).cloned());
+        chain.leaf = Leaf::Connect(ConnectLeaf {
+            caller: self.identity.who(&self.snapshot, connect.cgroup, Some(connect.actor.tgid)),
+            caller_pod: self.identity.pod_of(&self.snapshot, connect.cgroup),
+            connect: connect.clone(),
+            target,
+            drops,
+            drop_pod,
+            icmp,
+            refusal,
+            listening,
+            oom,
+        });
+    }
+
+    /// A Service with exactly one endpoint leaves no doubt about the pod.
+    fn only_endpoint<'a>(&'a self, mut target: Target<'a>) -> Target<'a> {
+        if let (Some(service), None) = (target.service, target.pod)
+            && let [only] = self.snapshot.endpoints(service).ready.as_slice()
+        {
+            target.pod = self.identity.pod_at(&self.snapshot, only.address);
+            target.who = target.pod.map(|pod| Identity::who_pod(&self.snapshot, pod));
+        }
+        target
+    }
+
+    fn pod_is(&self, pod: Option<&Pod>, cgroup: u64, fallback: Option<u64>) -> bool {
+        match (pod, self.identity.pod_of(&self.snapshot, cgroup)) {
+            (Some(a), Some(b)) => a.metadata.uid == b.metadata.uid,
+            _ => fallback == Some(cgroup),
+        }
+    }
+
+    fn end_with_lookup<'a>(&'a self, chain: &mut Chain<'a>, lookup: &Lookup, link: Link) {
+        let mut servers = vec![lookup.resolver];
+        let reached = self.window.lookups.reached(lookup);
+        servers.extend(reached.map(|d| d.local));
+        let mut drops: Vec<(Ktime, Drop)> = Vec::new();
+        for client in &lookup.clients {
+            let found = self.window.drops_of(*client, &servers, lookup.start_ns.saturating_sub(AROUND_NS), Ktime::MAX);
+            drops.extend(found.into_iter().cloned());
+        }
+        let target = self.only_endpoint(self.target(lookup.resolver, reached.map(|d| d.local)));
+        let reached = reached.map(|d| self.identity.who(&self.snapshot, d.cgroup, None));
+        if lookup.outcome == LookupOutcome::Timeout {
+            let mut hop = self.target_hop(&target, lookup.resolver);
+            hop.outcome = Some("DNS timeout".to_owned());
+            hop.duration_ms = Some(milliseconds(lookup.start_ns, lookup.end_ns));
+            hop.link = Some(link);
+            chain.hops.push(hop);
+        }
+        let drop_pod = drops.first().and_then(|(_, d)| self.pod_of_netns(d.netns));
+        chain.leaf = Leaf::Lookup(LookupLeaf {
+            lookup: lookup.clone(),
+            asker: self.identity.who(&self.snapshot, lookup.cgroup, Some(lookup.actor.tgid)),
+            asker_pod: self.identity.pod_of(&self.snapshot, lookup.cgroup),
+            target,
+            drops,
+            drop_pod,
+            reached,
+        });
+    }
+
+    fn end_with_signal<'a>(&'a self, chain: &mut Chain<'a>, at: Ktime, signal: &Signal, link: Link) {
+        // The end that sent the reset knows its own address behind the translation.
+        let sender = self
+            .window
+            .signals
+            .recent()
+            .find(|(_, s)| s.signal == SignalKind::TcpSendReset && !s.no_socket && s.remote == signal.local);
+        let backend = sender.map(|(_, s)| s.local);
+        let target = self.only_endpoint(self.target(signal.remote, backend));
+        let mut hop = self.target_hop(&target, signal.remote);
+        hop.outcome = Some(if signal.reset_received { "reset" } else { "no answer" }.to_owned());
+        hop.link = Some(link);
+        chain.hops.push(hop);
+        let from = at.saturating_sub(1_000_000_000);
+        let deaths = self
+            .window
+            .deaths(from, at.saturating_add(1_000_000_000))
+            .filter(|(_, p)| match sender {
+                Some((_, s)) if s.actor != Actor::default() => p.tgid == s.actor.tgid,
+                _ => target.pod.is_some_and(|pod| self.pod_is(Some(pod), p.cgroup, None)),
+            })
+            .cloned()
+            .collect();
+        chain.leaf = Leaf::End(EndLeaf { signal: signal.clone(), at, target, deaths });
+    }
+}
+
+/// `errno.h`, the same on every Linux architecture that is supported.
+pub(crate) const ECONNREFUSED: u32 = 111;

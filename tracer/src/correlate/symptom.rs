@@ -1,0 +1,248 @@
+//! When a failure is told, and whether: the settle time, what an inbound request waits for, what a retry heals.
+
+use std::net::SocketAddr;
+
+use super::{
+    Correlator,
+    call::Call,
+    chain::{Chain, Leaf, call_number},
+    descend::caller_hop,
+    identity::Who,
+    link::{self, Owner},
+    window::Id,
+};
+use crate::{
+    event::{Exchange, Ktime, Outcome, Role},
+    verdict::{self, Incident, Link},
+};
+
+/// A gateway lets go of its upstream within microseconds of its answer; the events of both ends come within this.
+const SETTLE_NS: u64 = 200_000_000;
+const AGAIN_NS: u64 = 100_000_000;
+/// A retry within this heals a failure that nothing waits for.
+const QUIET_NS: u64 = 10_000_000_000;
+/// A symptom waits for its request no longer than this.
+const PATIENCE_NS: u64 = 90_000_000_000;
+/// A client that leaves earlier than this hasn't given up: it was not interested any more.
+const GAVE_UP_NS: u64 = 900_000_000;
+
+/// A failure that waits to be told.
+#[derive(Clone, Debug)]
+pub(crate) enum Symptom {
+    Exchange(Id),
+    Connect(Id),
+    Attempt(Id),
+    End(Id),
+    Lookup { cgroup: u64, tgid: u32, client: SocketAddr },
+}
+
+enum Decision {
+    Done,
+    Later(Ktime),
+    Tell(Box<Call>),
+}
+
+impl Correlator {
+    pub(super) fn symptom(&mut self, symptom: Symptom, at: Ktime) {
+        self.next_symptom += 1;
+        self.pending.insert((at + SETTLE_NS, self.next_symptom), symptom);
+        self.wants.push(super::Want::Flight);
+    }
+
+    /// Decides what is due.
+    pub(super) fn decide(&mut self, limit: Ktime, out: &mut Vec<Incident>) {
+        // Those put off are looked at again in the next round only.
+        let mut later: Vec<((Ktime, u64), Symptom)> = Vec::new();
+        while let Some(entry) = self.pending.first_entry() {
+            if entry.key().0 > limit {
+                break;
+            }
+            let ((_, number), symptom) = entry.remove_entry();
+            match self.consider(&symptom) {
+                Decision::Done => {}
+                Decision::Later(due) => later.push(((due.max(self.now + 1), number), symptom)),
+                Decision::Tell(call) => self.tell(&call, out),
+            }
+        }
+        // At the end a second look: a request's own symptom may have told these meanwhile.
+        let finishing = self.finishing;
+        for (key, symptom) in later {
+            if !finishing {
+                self.pending.insert(key, symptom);
+            } else if let Decision::Tell(call) = self.consider(&symptom) {
+                self.tell(&call, out);
+            }
+        }
+        self.incidents.update(self.now, self.finishing, out);
+    }
+
+    fn consider(&self, symptom: &Symptom) -> Decision {
+        let call = match symptom {
+            Symptom::Exchange(id) => self.window.exchanges.get(*id).cloned().map(Call::Exchange),
+            Symptom::Connect(id) => self.window.connects.get(*id).cloned().map(Call::Connect),
+            Symptom::Attempt(id) => self.window.attempts.get(*id).cloned().map(|(at, x)| Call::Attempt(at, x)),
+            Symptom::End(id) => self.window.signals.get(*id).cloned().map(|(at, x)| Call::End(at, x)),
+            Symptom::Lookup { cgroup, tgid, client } => self
+                .window
+                .lookups
+                .recent()
+                .find(|l| l.cgroup == *cgroup && l.actor.tgid == *tgid && l.clients.contains(client))
+                .filter(|l| l.failed())
+                .cloned()
+                .map(Call::Lookup),
+        };
+        let Some(call) = call else { return Decision::Done };
+        if let Call::Exchange(x) = &call {
+            if self.explained.contains_key(&x.hop_key()) {
+                return Decision::Done;
+            }
+            // The client end knows who waits for it.
+            match x.role {
+                Role::Client => {}
+                Role::Server => match self.window.other_end(x) {
+                    Some(client) if client.outcome != Outcome::Open => {
+                        return self.consider_call(Call::Exchange(client.clone()));
+                    }
+                    Some(client) if !self.finishing && self.now < x.end_ns + PATIENCE_NS => {
+                        let _ = client;
+                        return Decision::Later(self.now + AGAIN_NS);
+                    }
+                    _ => return self.outermost(call),
+                },
+            }
+        } else if self.consumed.contains_key(&call_number(&call)) {
+            return Decision::Done;
+        }
+        self.consider_call(call)
+    }
+
+    fn consider_call(&self, call: Call) -> Decision {
+        let container = self.identity.container_key(call.cgroup());
+        let owners = match link::owner(self, container, &call) {
+            Owner::Nobody => return self.outermost(call),
+            Owner::One(owner, _) => vec![owner],
+            Owner::Several(owners) => owners,
+        };
+        let waiting = self.now < call.end() + PATIENCE_NS && !self.finishing;
+        let min = self.options.min_status;
+        let unanswered = owners.iter().any(|r| r.outcome == Outcome::Open);
+        let untold = owners.iter().any(|r| {
+            r.outcome != Outcome::Open
+                && r.failed(min)
+                && !self.explained.contains_key(&r.hop_key())
+                && self.now < r.end_ns + 2 * SETTLE_NS + SETTLE_NS
+        });
+        if waiting && (unanswered || untold) {
+            return Decision::Later(self.now + AGAIN_NS);
+        }
+        // A request whose client has left takes its calls with it.
+        if owners.iter().any(|r| self.abandoned(r)) {
+            return Decision::Done;
+        }
+        let http = matches!(call, Call::Exchange(_));
+        if self.healed(&call, self.now) || (!http && owners.iter().all(|r| !r.failed(min))) {
+            return Decision::Done;
+        }
+        Decision::Tell(Box::new(call))
+    }
+
+    /// Nothing waits for it.
+    fn outermost(&self, call: Call) -> Decision {
+        if let Call::Exchange(x) = &call {
+            if x.outcome == Outcome::Unanswered && self.abandoned(x) {
+                return Decision::Done;
+            }
+            return Decision::Tell(Box::new(call));
+        }
+        if !self.finishing && self.now < call.end() + QUIET_NS {
+            return Decision::Later((call.end() + QUIET_NS).max(self.now + AGAIN_NS));
+        }
+        if self.healed(&call, self.now) || self.resolved_later(&call) {
+            return Decision::Done;
+        }
+        Decision::Tell(Box::new(call))
+    }
+
+    fn resolved_later(&self, call: &Call) -> bool {
+        let Call::Lookup(failed) = call else { return false };
+        self.window
+            .lookups
+            .recent()
+            .any(|l| l.cgroup == failed.cgroup && l.name == failed.name && !l.failed() && l.end_ns > failed.start_ns)
+    }
+
+    /// The client left before it can be said to have given up.
+    fn abandoned(&self, exchange: &Exchange) -> bool {
+        if exchange.outcome != Outcome::Unanswered {
+            return false;
+        }
+        let waited = exchange.end_ns.saturating_sub(exchange.start_ns);
+        let closed_by_client = match exchange.role {
+            Role::Client => exchange.local_closed_first || exchange.reset_sent && !exchange.reset_received,
+            Role::Server => (exchange.remote_closed_first || exchange.reset_received) && !exchange.local_closed_first,
+        };
+        let closing = if exchange.closing_ns > exchange.start_ns { exchange.closing_ns } else { exchange.end_ns };
+        closed_by_client && waited.min(closing.saturating_sub(exchange.start_ns)) < GAVE_UP_NS
+    }
+
+    fn tell(&mut self, call: &Call, out: &mut Vec<Incident>) {
+        let (chain, judgement) = self.explain(call);
+        let now = self.now;
+        for hop in &chain.passed {
+            self.explained.insert(*hop, now);
+        }
+        for number in chain.consumed.iter().chain(std::iter::once(&call_number(call))) {
+            self.consumed.insert(*number, now);
+        }
+        if let Call::Exchange(x) = call {
+            self.explained.insert(x.hop_key(), now);
+        }
+        let Some(judgement) = judgement else { return };
+        let incident = self.incident(call, chain, judgement);
+        if let Some(incident) = incident {
+            self.incidents.add(incident, now, out);
+        }
+    }
+
+    /// The chain below a symptom and the verdict on it; no verdict when it is no incident at all.
+    fn explain(&self, call: &Call) -> (OwnedChain, Option<verdict::Judgement>) {
+        let mut chain = Chain {
+            hops: Vec::new(),
+            links: Vec::new(),
+            leaf: Leaf::Ambiguous(Vec::new()),
+            passed: Vec::new(),
+            consumed: Vec::new(),
+        };
+        let client = match call {
+            Call::Exchange(x) if x.role == Role::Server => None,
+            other => Some(other),
+        };
+        if let Some(client) = client {
+            let who = self.identity.who(&self.snapshot, client.cgroup(), client.actor().map(|a| a.tgid));
+            if who.is_pod() || (self.snapshot.is_empty() && who != Who::default()) {
+                let mut hop = caller_hop(who.hop());
+                if let Call::Exchange(x) = client {
+                    hop.address = Some(x.local.ip().to_string());
+                    hop.outcome = Some(super::descend::outcome(x, x.end_ns));
+                    hop.duration_ms = Some(super::descend::milliseconds(x.start_ns, x.end_ns));
+                }
+                chain.hops.push(hop);
+            }
+        }
+        match call {
+            Call::Exchange(x) => self.descend(&mut chain, x, x.end_ns, Link::Root),
+            other => self.end_with(&mut chain, other, other.end(), Link::Root),
+        }
+        let judgement = verdict::judge(&chain, &self.context());
+        let Chain { hops, links, leaf: _, passed, consumed } = chain;
+        (OwnedChain { hops, links, passed, consumed }, Some(judgement))
+    }
+}
+
+/// What is left of a chain when the borrow of the window ends.
+pub(crate) struct OwnedChain {
+    pub(crate) hops: Vec<verdict::Hop>,
+    pub(crate) links: Vec<Link>,
+    pub(crate) passed: Vec<(SocketAddr, u32)>,
+    pub(crate) consumed: Vec<u64>,
+}

@@ -1,0 +1,85 @@
+//! `firewall-drop`: a filter dropped a packet of the flow and no NetworkPolicy explains it. Says where.
+
+use super::common::{connect_evidence, drop_evidence, pod_origin, target_label};
+use crate::{
+    correlate::{Chain, Leaf, Target},
+    event::Drop,
+    k8s::model::Pod,
+    verdict::{Context, Evidence, Judgement, Origin, cause, evidence},
+};
+
+pub(super) fn judge(chain: &Chain<'_>, context: &Context<'_>) -> Option<Judgement> {
+    let (drops, pod, target, extra) = match &chain.leaf {
+        // A rejection is answered, and a Service without endpoints is rejected: only silence is a drop.
+        Leaf::Connect(leaf) if leaf.icmp.is_none() && !leaf.connect.reset => {
+            (&leaf.drops, leaf.drop_pod, &leaf.target, connect_evidence(context, leaf))
+        }
+        Leaf::Lookup(leaf) => {
+            let text =
+                format!("{} asked {} for {}: no answer", leaf.asker.label(), leaf.lookup.resolver, leaf.lookup.name);
+            (&leaf.drops, leaf.drop_pod, &leaf.target, evidence("dns", context.at(leaf.lookup.end_ns), text))
+        }
+        _ => return None,
+    };
+    let (at, drop) = drops.iter().find(|(_, d)| is_filter(d))?;
+    Some(found(context, *at, drop, pod, target, extra))
+}
+
+/// Whether a filter dropped it: netfilter, tc, XDP or a cgroup program, not routing, a queue or a closed socket.
+fn is_filter(drop: &Drop) -> bool {
+    let reason = drop.reason.as_deref().unwrap_or_default();
+    let named = matches!(
+        reason,
+        "NETFILTER_DROP" | "TC_INGRESS" | "TC_EGRESS" | "XDP" | "BPF_CGROUP_EGRESS" | "SOCKET_FILTER" | "IP_RPFILTER"
+    );
+    let mechanism = drop.mechanism.as_deref().unwrap_or_default();
+    let place =
+        matches!(mechanism, "netfilter" | "nftables" | "iptables" | "xtables" | "nfqueue" | "tc" | "xdp" | "cgroup");
+    named || (place && matches!(reason, "" | "NOT_SPECIFIED"))
+}
+
+fn found(
+    context: &Context<'_>,
+    at: u64,
+    drop: &Drop,
+    pod: Option<&Pod>,
+    target: &Target<'_>,
+    extra: Evidence,
+) -> Judgement {
+    let mechanism = match drop.reason.as_deref() {
+        Some("TC_INGRESS" | "TC_EGRESS") => "a tc filter",
+        Some("XDP") => "an XDP program",
+        Some("BPF_CGROUP_EGRESS" | "SOCKET_FILTER") => "a socket or cgroup filter",
+        Some("IP_RPFILTER") => "the reverse path filter",
+        _ => "netfilter",
+    };
+    let hook = drop.hook.as_deref().map(|h| format!(" ({h})")).unwrap_or_default();
+    let (mut origin, place) = match pod {
+        Some(pod) => (
+            pod_origin(context, pod),
+            format!("in the network namespace of {}/{}", pod.metadata.namespace, pod.metadata.name),
+        ),
+        None => (Origin::default(), "in the node's network namespace".to_owned()),
+    };
+    origin.address = target.backend.or(target.address).map(|a| a.to_string());
+    if pod.is_none() {
+        origin.node = context
+            .snapshot
+            .nodes()
+            .first()
+            .filter(|_| context.snapshot.nodes().len() == 1)
+            .map(|n| n.metadata.name.clone());
+    }
+    let summary = format!(
+        "{mechanism}{hook} drops packets to {} {place}, and no NetworkPolicy denies the flow",
+        target_label(target)
+    );
+    let next = match (&origin.namespace, &origin.pod) {
+        (Some(namespace), Some(name)) => format!("kubectl -n {namespace} exec {name} -- nft list ruleset"),
+        _ => "nft list ruleset".to_owned(),
+    };
+    Judgement::new(cause::FIREWALL_DROP, 0.95, summary)
+        .origin(origin)
+        .because([drop_evidence(context, at, drop, pod), extra])
+        .next(next)
+}

@@ -1,0 +1,46 @@
+//! The rules, the most specific first.
+
+use super::{Context, Judgement};
+use crate::correlate::Chain;
+
+mod app_crash;
+mod app_error;
+mod common;
+mod connect_timeout;
+mod connection_reset;
+mod dns_error;
+mod dns_timeout;
+mod external_unavailable;
+mod firewall_drop;
+mod gateway_no_upstream;
+mod network_policy_drop;
+mod no_listener;
+mod oom_killed;
+mod service_endpoints;
+mod unknown;
+mod upstream_timeout;
+mod wrong_target_port;
+
+pub(super) use unknown::judge as unknown;
+
+type Rule = fn(&Chain<'_>, &Context<'_>) -> Option<Judgement>;
+
+/// The order is the precedence: what destroyed a process or a packet before what is merely missing, and an application's
+/// own error last.
+pub(super) const RULES: [Rule; 15] = [
+    oom_killed::judge,
+    app_crash::judge,
+    network_policy_drop::judge,
+    firewall_drop::judge,
+    service_endpoints::judge,
+    dns_timeout::judge,
+    dns_error::judge,
+    external_unavailable::judge,
+    wrong_target_port::judge,
+    no_listener::judge,
+    connect_timeout::judge,
+    connection_reset::judge,
+    upstream_timeout::judge,
+    gateway_no_upstream::judge,
+    app_error::judge,
+];

@@ -1,0 +1,43 @@
+//! `unknown`: seen, not explained. Says what was seen.
+
+use super::common::{connect_evidence, exchange_evidence, target_label};
+use crate::{
+    correlate::{Chain, Leaf},
+    verdict::{Context, Judgement, cause, evidence},
+};
+
+pub(in crate::verdict) fn judge(chain: &Chain<'_>, context: &Context<'_>) -> Judgement {
+    let (summary, found) = match &chain.leaf {
+        Leaf::Server(leaf) => {
+            let who = leaf.who.label();
+            (
+                format!("{who} failed the request; why wasn't seen"),
+                vec![exchange_evidence(context, &who, &leaf.exchange)],
+            )
+        }
+        Leaf::Remote(leaf) => {
+            let who = target_label(&leaf.target);
+            let text = format!("{who} failed the call; it isn't observed on this node");
+            (text, vec![exchange_evidence(context, &who, &leaf.exchange)])
+        }
+        Leaf::Connect(leaf) => {
+            let mut found = vec![connect_evidence(context, leaf)];
+            found.extend(
+                leaf.drops.iter().take(3).map(|(at, d)| super::common::drop_evidence(context, *at, d, leaf.drop_pod)),
+            );
+            if let Some((at, icmp)) = &leaf.icmp {
+                let text = format!("ICMP {}/{} answered", icmp.icmp_type, icmp.icmp_code);
+                found.push(evidence("icmp", context.at(*at), text));
+            }
+            (format!("the connect to {} failed; why wasn't seen", target_label(&leaf.target)), found)
+        }
+        Leaf::Lookup(leaf) => (format!("the lookup of {} failed", leaf.lookup.name), Vec::new()),
+        Leaf::End(leaf) => (format!("the connection to {} broke", target_label(&leaf.target)), Vec::new()),
+        Leaf::Ambiguous(causes) => {
+            let text = format!("may be any of: {}", causes.join("; "));
+            let found = vec![evidence("link", None, text).with("candidates", causes.clone())];
+            ("several failing calls could belong to this request, and they disagree".to_owned(), found)
+        }
+    };
+    Judgement::new(cause::UNKNOWN, 0.0, summary).because(found)
+}
