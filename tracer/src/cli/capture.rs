@@ -7,7 +7,6 @@ use anyhow::Context;
 use clap::Args;
 
 use super::args::{self, Kube, NamespacedName, Output};
-use super::failure::Usage;
 use super::{Exit, output};
 use crate::correlate::Selection;
 use crate::host::HostRoot;
@@ -67,9 +66,6 @@ pub struct Capture {
 
 impl Capture {
     pub(super) fn run(self) -> anyhow::Result<Exit> {
-        if self.kube == Kube::Off && !self.kube_dump.is_empty() {
-            return Err(Usage("`--kube off` and `--kube-dump` contradict each other".to_owned()).into());
-        }
         // Before anything is attached: a broken dump is told at once.
         let snapshot = args::snapshot(&self.kube_dump)?.unwrap_or_default();
         let host_root = HostRoot::new(&self.host_root);

@@ -121,19 +121,20 @@ pub(crate) struct EndLeaf<'a> {
     pub(crate) deaths: Vec<(Ktime, Process)>,
 }
 
-/// A number that tells a connect, a lookup or an end from others.
-pub(crate) fn call_number(call: &Call) -> u64 {
+/// Numbers that tell a call from others; a lookup has one for each of its transactions.
+pub(crate) fn call_numbers(call: &Call) -> Vec<u64> {
+    match call {
+        Call::Lookup(x) => x.numbers.clone(),
+        other => vec![number(other)],
+    }
+}
+
+fn number(call: &Call) -> u64 {
     match call {
         Call::Exchange(x) => x.conn.born_ns ^ x.conn.sock.rotate_left(17) ^ u64::from(x.number),
         Call::Connect(x) => x.conn.born_ns ^ x.conn.sock.rotate_left(19),
         Call::Attempt(_, x) => x.start_ns ^ (u64::from(x.actor.tid) << 40),
         Call::End(_, x) => x.conn.map_or(0, |c| c.born_ns ^ c.sock.rotate_left(23)),
-        Call::Lookup(x) => {
-            let mut hash = x.cgroup ^ (u64::from(x.actor.tgid) << 32) ^ x.start_ns;
-            for byte in x.name.bytes() {
-                hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-            }
-            hash
-        }
+        Call::Lookup(x) => x.numbers.first().copied().unwrap_or_default(),
     }
 }

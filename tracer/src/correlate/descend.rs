@@ -3,7 +3,7 @@
 use super::{
     Correlator,
     call::{Call, Standing},
-    chain::{Chain, Leaf, RemoteLeaf, ServerLeaf, call_number},
+    chain::{Chain, Leaf, RemoteLeaf, ServerLeaf, call_numbers},
     link::{self, Belongs},
 };
 use crate::{
@@ -111,7 +111,7 @@ impl Correlator {
             // Earlier tries of the same are the same failure.
             let place = self.place(&call);
             for (other, _) in sure.iter().filter(|(other, _)| self.place(other) == place) {
-                chain.consumed.push(call_number(other));
+                chain.consumed.extend(call_numbers(other));
                 if let Call::Exchange(x) = other {
                     chain.passed.push(x.hop_key());
                 }
@@ -147,7 +147,7 @@ impl Correlator {
     /// Goes on with one call.
     pub(crate) fn follow<'a>(&'a self, chain: &mut Chain<'a>, call: &Call, until: Ktime, link: Link) {
         chain.links.push(link);
-        chain.consumed.push(call_number(call));
+        chain.consumed.extend(call_numbers(call));
         match call {
             Call::Exchange(x) => self.descend(chain, x, until, link),
             other => self.end_with(chain, other, until, link),

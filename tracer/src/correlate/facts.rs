@@ -7,6 +7,7 @@ use super::{
     call::Call,
     chain::Target,
     identity::{Identity, Who, service_name},
+    lookup::Lookup,
 };
 use crate::{
     event::{Connect, Exchange, Ktime, Outcome, Process, Role, SignalKind},
@@ -61,9 +62,8 @@ impl Correlator {
                 s.signal == SignalKind::ConnectionEnd && *at >= from && *at <= until && key(s.cgroup)
             });
         calls.extend(ends.cloned().map(|(at, s)| Call::End(at, s)));
-        let lookups = self.window.lookups.recent().take(CALLS);
-        let lookups = lookups.filter(|l| l.failed() && within(l.start_ns) && key(l.cgroup));
-        calls.extend(lookups.cloned().map(Call::Lookup));
+        let lookups = self.window.lookups.fold(from, until, key).into_iter().filter(Lookup::failed);
+        calls.extend(lookups.map(Call::Lookup));
         calls
     }
 

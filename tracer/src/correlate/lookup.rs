@@ -7,6 +7,8 @@ use crate::event::{Actor, Dns, Ktime, Role};
 /// Queries of one lookup come close together; a resolver's retry waits up to its timeout (5 s by default).
 const GAP_NS: u64 = 6_000_000_000;
 const BOUND: usize = 20_000;
+/// Queries younger than this when their request failed weren't waited for.
+const GRACE_NS: u64 = 5_000_000;
 /// The domain that nearly every cluster uses; others are learned from `.svc.` in the names themselves.
 const CLUSTER_DOMAIN: &str = "cluster.local";
 
@@ -23,9 +25,7 @@ pub(crate) enum LookupOutcome {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Lookup {
     pub(crate) cgroup: u64,
-    pub(crate) netns: u32,
     pub(crate) actor: Actor,
-    pub(crate) comm: String,
     /// Without search-path expansion.
     pub(crate) name: String,
     pub(crate) start_ns: Ktime,
@@ -37,73 +37,63 @@ pub(crate) struct Lookup {
     pub(crate) clients: Vec<SocketAddr>,
     pub(crate) resolver: SocketAddr,
     pub(crate) rcode: Option<u8>,
+    /// Its transactions.
+    pub(crate) numbers: Vec<u64>,
 }
 
-/// Recent lookups, and the queries that reached a resolver here without being answered.
+#[derive(Clone, Debug)]
+struct Transaction {
+    dns: Dns,
+    base: String,
+}
+
+/// Recent transactions, and the queries that reached a resolver here without being answered.
 #[derive(Debug, Default)]
 pub(crate) struct Lookups {
-    items: VecDeque<Lookup>,
+    items: VecDeque<Transaction>,
     unanswered: VecDeque<Dns>,
 }
 
+/// Tells a transaction from others.
+pub(crate) fn number(dns: &Dns) -> u64 {
+    dns.start_ns.rotate_left(21) ^ dns.cgroup ^ u64::from(dns.local.port())
+}
+
 impl Lookups {
-    /// Adds a finished transaction.
-    pub(crate) fn add(&mut self, dns: &Dns, namespace: Option<&str>) {
+    /// Adds a transaction; one that was still unanswered at an earlier look is replaced.
+    pub(crate) fn add(&mut self, dns: Dns, namespace: Option<&str>) {
+        let same = |other: &Dns| {
+            other.start_ns == dns.start_ns && other.local == dns.local && other.cgroup == dns.cgroup && other.name == dns.name
+        };
         if dns.role == Role::Server {
             if dns.rcode.is_none() {
-                self.unanswered.push_back(dns.clone());
+                if let Some(known) = self.unanswered.iter_mut().rev().take(4096).find(|d| same(d)) {
+                    *known = dns;
+                    return;
+                }
+                self.unanswered.push_back(dns);
                 if self.unanswered.len() > BOUND {
                     self.unanswered.pop_front();
                 }
             }
             return;
         }
-        let outcome = match dns.rcode {
-            None => LookupOutcome::Timeout,
-            Some(0) => LookupOutcome::Answered,
-            Some(3) => LookupOutcome::NoSuchName,
-            Some(code) => LookupOutcome::ServerFailure(code),
-        };
-        let name = base(&dns.name, namespace);
-        let same = |l: &&mut Lookup| {
-            l.cgroup == dns.cgroup
-                && (l.actor.tgid == dns.actor.tgid || l.actor.tgid == 0 || dns.actor.tgid == 0)
-                && dns.start_ns.saturating_sub(l.end_ns) < GAP_NS
-                && (l.name == name || extends(&name, &l.name) || extends(&l.name, &name))
-        };
-        if let Some(lookup) = self.items.iter_mut().rev().take(512).find(same) {
-            // A new lookup of the same name after a success starts afresh.
-            if !(lookup.outcome == LookupOutcome::Answered
-                && outcome != LookupOutcome::Answered
-                && dns.start_ns > lookup.end_ns + 1_000_000_000)
-            {
-                lookup.merge(dns, name, outcome);
-                return;
+        if let Some(known) = self.items.iter_mut().rev().take(4096).find(|t| same(&t.dns)) {
+            // An answer is final.
+            if known.dns.rcode.is_none() {
+                known.dns = dns;
             }
+            return;
         }
-        self.items.push_back(Lookup {
-            cgroup: dns.cgroup,
-            netns: dns.netns,
-            actor: dns.actor,
-            comm: dns.comm.clone(),
-            name,
-            start_ns: dns.start_ns,
-            end_ns: dns.end_ns,
-            outcome,
-            queries: 1,
-            transmissions: dns.transmissions,
-            client: dns.local,
-            clients: vec![dns.local],
-            resolver: dns.remote,
-            rcode: dns.rcode,
-        });
+        let base = base(&dns.name, namespace);
+        self.items.push_back(Transaction { dns, base });
         if self.items.len() > BOUND {
             self.items.pop_front();
         }
     }
 
     pub(crate) fn expire(&mut self, limit: Ktime) {
-        while self.items.front().is_some_and(|l| l.end_ns < limit) {
+        while self.items.front().is_some_and(|t| t.dns.end_ns < limit) {
             self.items.pop_front();
         }
         while self.unanswered.front().is_some_and(|d| d.end_ns < limit) {
@@ -111,12 +101,50 @@ impl Lookups {
         }
     }
 
-    /// The newest first.
-    pub(crate) fn recent(&self) -> impl Iterator<Item = &Lookup> {
-        self.items.iter().rev()
+    /// The lookups begun in an interval by whom the test admits, oldest first.
+    pub(crate) fn fold(&self, from: Ktime, until: Ktime, mut of: impl FnMut(u64) -> bool) -> Vec<Lookup> {
+        let mut found: Vec<Lookup> = Vec::new();
+        for transaction in &self.items {
+            let Transaction { dns, base } = transaction;
+            if dns.start_ns < from || dns.start_ns > until || !of(dns.cgroup) {
+                continue;
+            }
+            let outcome = match dns.rcode {
+                _ if dns.end_ns > until.saturating_add(GRACE_NS) => LookupOutcome::Timeout,
+                None => LookupOutcome::Timeout,
+                Some(0) => LookupOutcome::Answered,
+                Some(3) => LookupOutcome::NoSuchName,
+                Some(code) => LookupOutcome::ServerFailure(code),
+            };
+            let same = |l: &&mut Lookup| {
+                l.cgroup == dns.cgroup
+                    && (l.actor.tgid == dns.actor.tgid || l.actor.tgid == 0 || dns.actor.tgid == 0)
+                    && dns.start_ns.saturating_sub(l.end_ns) < GAP_NS
+                    && (l.name == *base || extends(base, &l.name) || extends(&l.name, base))
+            };
+            match found.iter_mut().rev().find(same) {
+                Some(lookup) => lookup.merge(dns, base, outcome),
+                None => found.push(Lookup {
+                    cgroup: dns.cgroup,
+                    actor: dns.actor,
+                    name: base.clone(),
+                    start_ns: dns.start_ns,
+                    end_ns: dns.end_ns,
+                    outcome,
+                    queries: 1,
+                    transmissions: dns.transmissions,
+                    client: dns.local,
+                    clients: vec![dns.local],
+                    resolver: dns.remote,
+                    rcode: dns.rcode,
+                    numbers: vec![number(dns)],
+                }),
+            }
+        }
+        found
     }
 
-    /// A query of that name which a resolver here received and didn't answer.
+    /// A query of that lookup which a resolver here received and didn't answer.
     pub(crate) fn reached(&self, lookup: &Lookup) -> Option<&Dns> {
         self.unanswered.iter().rev().find(|d| lookup.clients.contains(&d.remote))
     }
@@ -127,16 +155,17 @@ impl Lookup {
         self.outcome != LookupOutcome::Answered
     }
 
-    fn merge(&mut self, dns: &Dns, name: String, outcome: LookupOutcome) {
+    fn merge(&mut self, dns: &Dns, base: &str, outcome: LookupOutcome) {
         self.start_ns = self.start_ns.min(dns.start_ns);
         self.end_ns = self.end_ns.max(dns.end_ns);
         self.queries += 1;
         self.transmissions += dns.transmissions;
+        self.numbers.push(number(dns));
         if !self.clients.contains(&dns.local) && self.clients.len() < 32 {
             self.clients.push(dns.local);
         }
-        if name.len() < self.name.len() {
-            self.name = name;
+        if base.len() < self.name.len() {
+            base.clone_into(&mut self.name);
         }
         let rank = |o: LookupOutcome| match o {
             LookupOutcome::Answered => 3,

@@ -37,6 +37,9 @@ pub(crate) use lookup::LookupOutcome;
 pub use options::{Options, Selection, Want};
 use symptom::Symptom;
 
+/// A DNS query this old won't be answered: resolvers wait 5 s by default.
+const UNANSWERED_NS: u64 = 5_500_000_000;
+
 /// The whole core behind one method.
 #[derive(Debug)]
 pub struct Correlator {
@@ -133,13 +136,9 @@ impl Correlator {
         &self.snapshot
     }
 
-    /// Totals of real losses; `joined`, `tls`, `flight` and `requests` only count.
+    /// Totals of losses.
     fn losses(&self) -> impl Iterator<Item = (&str, u64)> {
-        let counts = ["joined", "tls", "flight", "requests"];
-        self.lost
-            .iter()
-            .map(|(place, n)| (place.as_str(), *n))
-            .filter(move |(place, n)| *n > 0 && !counts.contains(place))
+        self.lost.iter().map(|(place, n)| (place.as_str(), *n)).filter(|(_, n)| *n > 0)
     }
 
     /// Losses that may have been evidence.
@@ -227,19 +226,23 @@ impl Correlator {
                     return;
                 }
                 let namespace = self.identity.who(&self.snapshot, dns.cgroup, None).namespace;
-                self.window.lookups.add(&dns, namespace.as_deref());
-                if dns.role == Role::Client && dns.rcode != Some(0) {
-                    self.symptom(Symptom::Lookup { cgroup: dns.cgroup, tgid: dns.actor.tgid, client: dns.local }, at);
+                // A query that is merely open at a look may still be answered.
+                let given_up = dns.rcode.is_some() || at.saturating_sub(dns.start_ns) >= UNANSWERED_NS;
+                if dns.role == Role::Client && dns.rcode != Some(0) && given_up {
+                    let number = lookup::number(&dns);
+                    self.symptom(Symptom::Lookup { at: dns.start_ns, cgroup: dns.cgroup, number }, at);
                 }
+                self.window.lookups.add(dns, namespace.as_deref());
             }
             Event::Process(process) => {
                 self.window.processes.push((at, process));
             }
             Event::Lost { totals } => {
-                self.lost = totals;
-                if self.lost.iter().any(|(place, n)| place == "flight_overwritten" && *n > 0) {
+                let flight = |totals: &[(String, u64)]| totals.iter().find(|(place, _)| place == "flight").map_or(0, |t| t.1);
+                if flight(&totals) > flight(&self.lost) {
                     self.overwritten_at = Some(at);
                 }
+                self.lost = totals;
             }
             Event::Cgroup { .. } | Event::Host(_) | Event::Tick => {}
         }

@@ -5,10 +5,11 @@ use std::net::SocketAddr;
 use super::{
     Correlator,
     call::Call,
-    chain::{Chain, Leaf, call_number},
+    chain::{Chain, Leaf, call_numbers},
     descend::caller_hop,
     identity::Who,
     link::{self, Owner},
+    lookup::Lookup,
     window::Id,
 };
 use crate::{
@@ -23,6 +24,8 @@ const AGAIN_NS: u64 = 100_000_000;
 const QUIET_NS: u64 = 10_000_000_000;
 /// A symptom waits for its request no longer than this.
 const PATIENCE_NS: u64 = 90_000_000_000;
+/// A lookup's transactions come within this of each other.
+const LOOKUP_NS: u64 = 15_000_000_000;
 /// A client that leaves earlier than this hasn't given up: it was not interested any more.
 const GAVE_UP_NS: u64 = 900_000_000;
 
@@ -33,7 +36,8 @@ pub(crate) enum Symptom {
     Connect(Id),
     Attempt(Id),
     End(Id),
-    Lookup { cgroup: u64, tgid: u32, client: SocketAddr },
+    /// A DNS transaction: when it began, whose, and its number.
+    Lookup { at: Ktime, cgroup: u64, number: u64 },
 }
 
 enum Decision {
@@ -82,13 +86,13 @@ impl Correlator {
             Symptom::Connect(id) => self.window.connects.get(*id).cloned().map(Call::Connect),
             Symptom::Attempt(id) => self.window.attempts.get(*id).cloned().map(|(at, x)| Call::Attempt(at, x)),
             Symptom::End(id) => self.window.signals.get(*id).cloned().map(|(at, x)| Call::End(at, x)),
-            Symptom::Lookup { cgroup, tgid, client } => self
+            Symptom::Lookup { at, cgroup, number } => self
                 .window
                 .lookups
-                .recent()
-                .find(|l| l.cgroup == *cgroup && l.actor.tgid == *tgid && l.clients.contains(client))
-                .filter(|l| l.failed())
-                .cloned()
+                .fold(at.saturating_sub(LOOKUP_NS), at.saturating_add(LOOKUP_NS).min(self.now), |c| c == *cgroup)
+                .into_iter()
+                .find(|l| l.numbers.contains(number))
+                .filter(Lookup::failed)
                 .map(Call::Lookup),
         };
         let Some(call) = call else { return Decision::Done };
@@ -110,7 +114,7 @@ impl Correlator {
                     _ => return self.outermost(call),
                 },
             }
-        } else if self.consumed.contains_key(&call_number(&call)) {
+        } else if call_numbers(&call).iter().any(|n| self.consumed.contains_key(n)) {
             return Decision::Done;
         }
         self.consider_call(call)
@@ -165,10 +169,8 @@ impl Correlator {
 
     fn resolved_later(&self, call: &Call) -> bool {
         let Call::Lookup(failed) = call else { return false };
-        self.window
-            .lookups
-            .recent()
-            .any(|l| l.cgroup == failed.cgroup && l.name == failed.name && !l.failed() && l.end_ns > failed.start_ns)
+        let later = self.window.lookups.fold(failed.start_ns, self.now, |c| c == failed.cgroup);
+        later.iter().any(|l| l.name == failed.name && !l.failed())
     }
 
     /// The client left before it can be said to have given up.
@@ -191,7 +193,7 @@ impl Correlator {
         for hop in &chain.passed {
             self.explained.insert(*hop, now);
         }
-        for number in chain.consumed.iter().chain(std::iter::once(&call_number(call))) {
+        for number in chain.consumed.iter().chain(&call_numbers(call)) {
             self.consumed.insert(*number, now);
         }
         if let Call::Exchange(x) = call {

@@ -88,6 +88,17 @@ impl Tables {
         sweep(&self.dns, |_, query| is_older(now_ns, query.start_ns, older_than))
     }
 
+    /// DNS queries asked longer than `older_than` ago that have no answer yet.
+    pub fn pending_dns(&self, now_ns: u64, older_than: Duration) -> Result<Vec<(DnsKey, DnsPending)>, MapError> {
+        let mut pending = Vec::new();
+        self.dns.for_each(|key, query| {
+            if is_older(now_ns, query.start_ns, older_than) {
+                pending.push((*key, *query));
+            }
+        })?;
+        Ok(pending)
+    }
+
     /// Connects that never entered SYN_SENT: returned once, and removed.
     pub fn sweep_connects(&self, now_ns: u64, older_than: Duration) -> Result<Vec<ConnectAttempt>, MapError> {
         let gone = sweep(&self.connects, |_, pending| is_older(now_ns, pending.at_ns, older_than))?;

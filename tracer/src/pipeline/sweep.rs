@@ -9,8 +9,10 @@ use crate::event::{Event, Ktime, Record};
 use crate::kernel::Kernel;
 use crate::kernel::map::MapError;
 
-/// A DNS query without an answer for so long is reported: before a resolver's usual second is over.
-const DNS_AGE: Duration = Duration::from_millis(900);
+/// A DNS query without an answer for so long won't get one: resolvers wait 5 s by default.
+const DNS_AGE: Duration = Duration::from_secs(6);
+/// A DNS query that a look finds open for so long may be what a request waits for.
+const DNS_OPEN: Duration = Duration::from_millis(200);
 /// A connect that hasn't sent a SYN after so long never will.
 const CONNECT_AGE: Duration = Duration::from_millis(150);
 /// Records of idle connections whose end was missed.
@@ -97,6 +99,11 @@ pub(super) fn look(kernel: &mut Kernel, losses: &mut Losses, now: Ktime) -> Resu
         for decoded in decode::open(*sock, conn, now, heads) {
             keep(decoded, losses, &mut records);
         }
+    }
+    let mut queries = kernel.tables.pending_dns(now, DNS_OPEN)?;
+    queries.sort_by_key(|(key, query)| (query.start_ns, key.sock, key.id));
+    for (key, query) in &queries {
+        keep(decode::unanswered_dns(key, query, now), losses, &mut records);
     }
     Ok(records)
 }

@@ -30,9 +30,9 @@ type Rule = fn(&Chain<'_>, &Context<'_>) -> Option<Judgement>;
 pub(super) const RULES: [Rule; 15] = [
     oom_killed::judge,
     app_crash::judge,
+    service_endpoints::judge,
     network_policy_drop::judge,
     firewall_drop::judge,
-    service_endpoints::judge,
     dns_timeout::judge,
     dns_error::judge,
     external_unavailable::judge,

@@ -19,6 +19,11 @@ pub(super) fn judge(chain: &Chain<'_>, context: &Context<'_>) -> Option<Judgemen
         .any(|ip| *ip == leaf.connect.remote.ip().to_string());
     let declared = service.spec.ports.iter().any(|p| p.port == leaf.connect.remote.port());
     let endpoints = context.snapshot.endpoints(service);
+    // The rejection of a Service without endpoints is a netfilter rule of the node, and its ICMP is rate-limited: a drop
+    // there is no firewall's. In a pod's own namespace it is.
+    if leaf.drop_pod.is_some() && leaf.icmp.is_none() {
+        return None;
+    }
     if !own || !declared || leaf.refusal.is_some() || !endpoints.is_known() || !endpoints.ready.is_empty() {
         return None;
     }
