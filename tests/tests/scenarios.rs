@@ -1,10 +1,13 @@
 //! Every scenario under the real tracer: `TRACER_BIN=… cargo test -p tracer-tests --test scenarios [-- FILTER…]`.
 //!
-//! With `--traffic-only` the scenarios run without a tracer, to see that their clusters break as they say.
+//! With `--traffic-only` the scenarios run without a tracer, to see that their clusters break as they say; with
+//! `--planned` those of `scenarios/planned/` run, whose causes the tracer doesn't know yet.
 
 use std::{
+    fmt::Write as _,
     path::{Path, PathBuf},
     process::ExitCode,
+    sync::{Mutex, PoisonError},
 };
 
 use anyhow::{Context as _, Result, bail};
@@ -12,6 +15,9 @@ use tracer_tests::{
     cluster::clean_up_on_signals,
     scenario::{Outcome, Scenario, run},
 };
+
+/// A scenario waits more than it works, and each has a cluster and a cgroup subtree of its own.
+const AT_ONCE: usize = 2;
 
 fn main() -> ExitCode {
     match all() {
@@ -28,48 +34,79 @@ fn all() -> Result<bool> {
     clean_up_on_signals()?;
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let (options, filters): (Vec<_>, Vec<_>) = arguments.iter().partition(|argument| argument.starts_with('-'));
-    let files: Vec<_> = files()?.into_iter().filter(|file| filters.is_empty() || matches(file, &filters)).collect();
-    if options.iter().any(|option| *option == "--list") {
+    let has = |name: &str| options.iter().any(|option| *option == name);
+    let mut files = files(if has("--planned") { "scenarios/planned" } else { "scenarios" })?;
+    files.retain(|file| filters.is_empty() || matches(file, &filters));
+    if has("--list") {
         files.iter().for_each(|file| println!("{}: test", name(file)));
         return Ok(true);
     }
     if !nix::unistd::geteuid().is_root() {
         bail!("the scenarios need root");
     }
-    let tracer = if options.iter().any(|option| *option == "--traffic-only") {
+    let tracer = if has("--traffic-only") {
         None
     } else {
         let path = std::env::var_os("TRACER_BIN").context("TRACER_BIN doesn't name the tracer binary")?;
         Some(std::fs::canonicalize(&path).with_context(|| format!("no tracer at {}", path.display()))?)
     };
-    let failed: Vec<_> = files.iter().filter(|file| !one(file, tracer.as_deref())).map(|file| name(file)).collect();
-    println!("\n{} scenarios, {} failed: {}", files.len(), failed.len(), failed.join(" "));
-    Ok(failed.is_empty() && !files.is_empty())
+    println!("running {} scenarios, {AT_ONCE} at a time", files.len());
+    let mut failed = run_all(&files, tracer.as_deref());
+    failed.sort();
+    if !failed.is_empty() {
+        println!("\nfailed: {}", failed.join(" "));
+    }
+    println!("\n{} passed, {} failed", files.len() - failed.len(), failed.len());
+    Ok(failed.is_empty())
 }
 
-fn one(file: &Path, tracer: Option<&Path>) -> bool {
-    let result = Scenario::read(file).and_then(|scenario| run(&scenario, tracer));
-    match result {
+/// The names of those that failed.
+fn run_all(files: &[PathBuf], tracer: Option<&Path>) -> Vec<String> {
+    let queue = Mutex::new(files.iter());
+    let failed = Mutex::new(vec![]);
+    let work = || {
+        loop {
+            let next = queue.lock().unwrap_or_else(PoisonError::into_inner).next();
+            let Some(file) = next else { return };
+            let (passed, report) = one(file, tracer);
+            // In one piece, so that reports don't mix.
+            print!("{report}");
+            if !passed {
+                failed.lock().unwrap_or_else(PoisonError::into_inner).push(name(file));
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..AT_ONCE {
+            scope.spawn(work);
+        }
+    });
+    failed.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whether it passed, and what there is to say.
+fn one(file: &Path, tracer: Option<&Path>) -> (bool, String) {
+    let name = name(file);
+    match Scenario::read(file).and_then(|scenario| run(&scenario, tracer)) {
         Ok(Outcome { problems, elapsed, .. }) if problems.is_empty() => {
-            println!("ok   {} ({:.1} s)", name(file), elapsed.as_secs_f32());
-            true
+            (true, format!("ok   {name} ({:.1} s)\n", elapsed.as_secs_f32()))
         }
         Ok(Outcome { problems, incidents, elapsed }) => {
-            println!("FAIL {} ({:.1} s)", name(file), elapsed.as_secs_f32());
-            problems.iter().for_each(|problem| println!("  {problem}"));
-            incidents.iter().for_each(|incident| println!("  incident: {incident}"));
-            false
+            let mut report = format!("FAIL {name} ({:.1} s)\n", elapsed.as_secs_f32());
+            let incidents = incidents.iter().map(|incident| format!("incident: {incident}"));
+            for line in problems.into_iter().chain(incidents) {
+                let _ = writeln!(report, "  {line}");
+            }
+            (false, report)
         }
-        Err(error) => {
-            println!("FAIL {}\n  {error:#}", name(file));
-            false
-        }
+        Err(error) => (false, format!("FAIL {name}\n  {error:#}\n")),
     }
 }
 
-fn files() -> Result<Vec<PathBuf>> {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
-    let mut files = std::fs::read_dir(&directory)?.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
+fn files(directory: &str) -> Result<Vec<PathBuf>> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join(directory);
+    let entries = std::fs::read_dir(&directory).with_context(|| directory.display().to_string())?;
+    let mut files = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
     files.retain(|file| file.extension().is_some_and(|extension| extension == "yaml"));
     files.sort();
     Ok(files)

@@ -27,9 +27,8 @@ enum Task {
     Lint,
     /// Run every test: unit, pure core, and those that need root and a real kernel
     Test {
-        /// Passed on to each `cargo test`, for instance a test's name
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        args: Vec<String>,
+        /// Only tests whose name contains one of these
+        filters: Vec<String>,
     },
     /// Break the test cluster in every way the tracer knows and watch it explain each
     Demo {
@@ -51,7 +50,7 @@ fn main() -> ExitCode {
     let done = match Args::parse().command {
         Task::Setup => setup::run(setup::Report::Always),
         Task::Lint => ci::lint(),
-        Task::Test { args } => test::run(&args),
+        Task::Test { filters } => test::run(&filters),
         Task::Demo { output } => return demo::run(output),
         Task::Ci => ci::run(),
     };

@@ -49,7 +49,7 @@ impl Target {
     /// The status once the answer is complete; 200 for any answer of a TCP target.
     pub fn status(&self, bytes: &[u8], ended: bool) -> Result<Option<http::Response>, Failure> {
         if self.http {
-            return http::parse_response(bytes, ended).map_err(|_| Failure::Malformed);
+            return http::parse_response(bytes, ended).or(Err(Failure::Malformed));
         }
         Ok(bytes.ends_with(b"\n").then_some(http::Response { status: 200, keep_alive: true }))
     }
@@ -114,7 +114,7 @@ pub type Pool = HashMap<String, TcpStream>;
 
 /// Makes the call once, on a pooled connection if there is one; a stale one is replaced as any client does.
 pub fn once(call: &Call, ids: &[(String, String)], pool: &mut Pool) -> Result<u16, Failure> {
-    let target = Target::parse(&call.url).map_err(|_| Failure::Malformed)?;
+    let target = Target::parse(&call.url).or(Err(Failure::Malformed))?;
     let key = format!("{}:{}", target.host, target.port);
     if let Some(stream) = pool.remove(&key)
         && let Ok(status) = exchange(call, &target, ids, stream, pool, &key)

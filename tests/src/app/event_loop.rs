@@ -72,7 +72,7 @@ struct Async;
 
 impl Io for Async {
     async fn call(&mut self, call: &Call, ids: &[(String, String)]) -> Result<u16, Failure> {
-        let target = Target::parse(&call.url).map_err(|_| Failure::Malformed)?;
+        let target = Target::parse(&call.url).or(Err(Failure::Malformed))?;
         let mut failure = Failure::Dns;
         for address in resolve_once(&target)? {
             let connecting = timeout(Duration::from_millis(call.connect_timeout_ms), TcpStream::connect(address));

@@ -87,7 +87,7 @@ fn demo(arguments: &Arguments) -> Result<bool> {
     let text = arguments.output == Output::Text;
     let say = |line: String| {
         if text {
-            println!("{line}")
+            println!("{line}");
         }
     };
     let Demo { cluster, healthy, steps } = serde_yaml_ng::from_str(DEMO)?;

@@ -99,7 +99,7 @@ impl CgroupMounts {
             match kind {
                 "cgroup2" => unified = unified.or(Some(PathBuf::from(path))),
                 "cgroup" if options.split(',').any(|option| option == "memory") => {
-                    memory_v1 = Some(PathBuf::from(path))
+                    memory_v1 = Some(PathBuf::from(path));
                 }
                 _ => {}
             }

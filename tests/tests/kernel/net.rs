@@ -14,21 +14,21 @@ use tracer::event::{Connect, Drop as Dropped, Event, Exchange, Outcome, Role, Si
 
 use super::observer::{PATIENCE, Seen, netns, observer};
 
-pub struct Net {
+pub(crate) struct Net {
     file: File,
-    pub inode: u32,
+    pub(crate) inode: u32,
 }
 
 /// Both ends of one connection.
-pub struct Pair {
-    pub client: TcpStream,
-    pub server: TcpStream,
-    pub port: u16,
+pub(crate) struct Pair {
+    pub(crate) client: TcpStream,
+    pub(crate) server: TcpStream,
+    pub(crate) port: u16,
 }
 
 impl Net {
     /// A namespace with a loopback device that is up, and nothing else. The programs run before it exists.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         observer();
         let file = std::thread::spawn(|| {
             // SAFETY: moves this thread only, and it ends here.
@@ -46,7 +46,7 @@ impl Net {
     }
 
     /// Runs something in a thread inside the namespace; sockets made there stay there.
-    pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+    pub(crate) fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         std::thread::scope(|scope| {
             scope
                 .spawn(|| {
@@ -60,13 +60,13 @@ impl Net {
     }
 
     /// Runs a command line inside the namespace.
-    pub fn sh(&self, line: &str) {
+    pub(crate) fn sh(&self, line: &str) {
         let done = self.run(|| Command::new("sh").args(["-c", line]).output().unwrap());
         assert!(done.status.success(), "{line}: {}", String::from_utf8_lossy(&done.stderr));
     }
 
     /// Adds a chain of nftables at a hook with these rules.
-    pub fn nft(&self, hook: &str, rules: &[&str]) {
+    pub(crate) fn nft(&self, hook: &str, rules: &[&str]) {
         let rules = rules.join("; ");
         self.sh(&format!(
             "nft 'table inet t_{hook} {{ chain c {{ type filter hook {hook} priority 0; policy accept; {rules}; }}; }}'"
@@ -74,22 +74,22 @@ impl Net {
     }
 
     /// A path by which `ip link … netns PATH` finds it.
-    pub fn path(&self) -> String {
+    pub(crate) fn path(&self) -> String {
         format!("/proc/{}/fd/{}", std::process::id(), self.file.as_raw_fd())
     }
 
-    pub fn listen(&self, address: &str) -> TcpListener {
+    pub(crate) fn listen(&self, address: &str) -> TcpListener {
         self.run(|| TcpListener::bind((address, 0)).unwrap())
     }
 
-    pub fn udp(&self, address: &str, port: u16) -> UdpSocket {
+    pub(crate) fn udp(&self, address: &str, port: u16) -> UdpSocket {
         let socket = self.run(|| UdpSocket::bind((address, port)).unwrap());
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
         socket
     }
 
     /// A connection to a listener of this or of another namespace.
-    pub fn connect(&self, listener: &TcpListener) -> Pair {
+    pub(crate) fn connect(&self, listener: &TcpListener) -> Pair {
         let address = listener.local_addr().unwrap();
         let client = self.run(|| TcpStream::connect(address).unwrap());
         let (server, _) = listener.accept().unwrap();
@@ -101,17 +101,17 @@ impl Net {
         Pair { client, server, port: address.port() }
     }
 
-    pub fn pair(&self) -> Pair {
+    pub(crate) fn pair(&self) -> Pair {
         self.connect(&self.listen("127.0.0.1"))
     }
 
     /// A connect that gives up after a while, by its error.
-    pub fn try_connect(&self, address: SocketAddr, timeout: Duration) -> std::io::Result<TcpStream> {
+    pub(crate) fn try_connect(&self, address: SocketAddr, timeout: Duration) -> std::io::Result<TcpStream> {
         self.run(|| TcpStream::connect_timeout(&address, timeout))
     }
 
     /// A socket that connects in the background; closing it gives the connect up.
-    pub fn begin_connect(&self, address: SocketAddr) -> File {
+    pub(crate) fn begin_connect(&self, address: SocketAddr) -> File {
         let SocketAddr::V4(v4) = address else { panic!("IPv4 only") };
         self.run(|| {
             let name = libc::sockaddr_in {
@@ -132,7 +132,7 @@ impl Net {
     }
 
     /// Everything told about this namespace so far, but what fences caused; complete for all that was caused before.
-    pub fn events(&self) -> Vec<Seen> {
+    pub(crate) fn events(&self) -> Vec<Seen> {
         static FENCES: AtomicU32 = AtomicU32::new(0);
         let path = format!("/fence-{}", FENCES.fetch_add(1, Ordering::Relaxed));
         let mut pair = self.pair();
@@ -153,30 +153,30 @@ impl Net {
     }
 
     /// Exchange events of this namespace.
-    pub fn exchanges(&self) -> Vec<Exchange> {
+    pub(crate) fn exchanges(&self) -> Vec<Exchange> {
         of(self.events(), |event| if let Event::Exchange(it) = event { Some(it) } else { None })
     }
 
     /// Waits for the first event of this namespace that the picker takes.
-    pub fn wait<T>(&self, what: &str, pick: impl Fn(&Event) -> Option<T>) -> T {
+    pub(crate) fn wait<T>(&self, what: &str, pick: impl Fn(&Event) -> Option<T>) -> T {
         observer().wait(what, |seen| {
             let mut events = seen.iter().filter_map(|seen| seen.record.as_ref().ok()).map(|record| &record.event);
             events.find_map(|event| if netns(event) == self.inode { pick(event) } else { None })
         })
     }
 
-    pub fn wait_connect(&self) -> Connect {
+    pub(crate) fn wait_connect(&self) -> Connect {
         self.wait("a failed connect", |event| if let Event::Connect(it) = event { Some(it.clone()) } else { None })
     }
 
-    pub fn wait_drop(&self, reason: &str) -> Dropped {
+    pub(crate) fn wait_drop(&self, reason: &str) -> Dropped {
         self.wait(&format!("a drop for {reason}"), |event| match event {
             Event::Drop(it) if it.reason.as_deref() == Some(reason) => Some(it.clone()),
             _ => None,
         })
     }
 
-    pub fn wait_signal(&self, kind: SignalKind) -> Signal {
+    pub(crate) fn wait_signal(&self, kind: SignalKind) -> Signal {
         self.wait(&format!("{kind:?}"), |event| match event {
             Event::Signal(it) if it.signal == kind => Some(it.clone()),
             _ => None,
@@ -184,7 +184,7 @@ impl Net {
     }
 
     /// Paths and statuses of successful exchanges at one end.
-    pub fn flights(&self, role: Role) -> Vec<(String, u16)> {
+    pub(crate) fn flights(&self, role: Role) -> Vec<(String, u16)> {
         let ours = |event: &Event| matches!(event, Event::Exchange(it) if it.netns == self.inode && it.role == role);
         let records = observer().flights(|record| ours(&record.event));
         records
@@ -197,7 +197,7 @@ impl Net {
     }
 
     /// Asserts that exactly these failures were told, each at both ends, and these successes counted in the recorder.
-    pub fn assert_http(&self, failures: &[(&str, Outcome)], successes: &[(&str, u16)]) {
+    pub(crate) fn assert_http(&self, failures: &[(&str, Outcome)], successes: &[(&str, u16)]) {
         let exchanges = self.exchanges();
         for role in [Role::Client, Role::Server] {
             let told = exchanges.iter().filter(|it| it.role == role).map(|it| (path_of(it), it.outcome));
@@ -210,12 +210,12 @@ impl Net {
 
 impl Pair {
     /// Sends to the server, and has it read: each call is a segment of its own.
-    pub fn request(&mut self, bytes: &[u8]) {
+    pub(crate) fn request(&mut self, bytes: &[u8]) {
         transfer(&mut self.client, &mut self.server, bytes);
     }
 
     /// Sends to the client, and has it read.
-    pub fn respond(&mut self, bytes: &[u8]) {
+    pub(crate) fn respond(&mut self, bytes: &[u8]) {
         transfer(&mut self.server, &mut self.client, bytes);
     }
 }
@@ -231,20 +231,20 @@ fn transfer(from: &mut TcpStream, to: &mut TcpStream, bytes: &[u8]) {
     });
 }
 
-pub fn path_of(exchange: &Exchange) -> &str {
+pub(crate) fn path_of(exchange: &Exchange) -> &str {
     exchange.request.as_ref().map_or("", |request| &request.path)
 }
 
-pub fn of<T>(seen: Vec<Seen>, pick: impl Fn(Event) -> Option<T>) -> Vec<T> {
+pub(crate) fn of<T>(seen: Vec<Seen>, pick: impl Fn(Event) -> Option<T>) -> Vec<T> {
     seen.into_iter().filter_map(|seen| pick(seen.record.ok()?.event)).collect()
 }
 
 /// A whole request without a body.
-pub fn get(path: &str) -> Vec<u8> {
+pub(crate) fn get(path: &str) -> Vec<u8> {
     format!("GET {path} HTTP/1.1\r\nHost: h\r\n\r\n").into_bytes()
 }
 
 /// A whole response with a body of these bytes.
-pub fn answer(status: &str, body: &str) -> Vec<u8> {
+pub(crate) fn answer(status: &str, body: &str) -> Vec<u8> {
     format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n{body}", body.len()).into_bytes()
 }

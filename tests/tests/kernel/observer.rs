@@ -6,32 +6,30 @@ use std::time::{Duration, Instant};
 
 use tracer::event::decode::{self, DecodeError};
 use tracer::event::{Event, Record};
-use tracer::kernel::ring::Ring;
 use tracer::kernel::{Kernel, KernelNames, Options, object};
 use tracer_common::event::Header;
 use zerocopy::FromBytes;
 
 /// Longer than anything that isn't a mistake takes, also on a loaded machine.
-pub const PATIENCE: Duration = Duration::from_secs(15);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
 
 /// One event as it came.
 #[derive(Clone, Debug)]
-pub struct Seen {
-    pub ring: Ring,
-    pub kind: u16,
-    pub record: Result<Record, DecodeError>,
+pub(crate) struct Seen {
+    pub(crate) kind: u16,
+    pub(crate) record: Result<Record, DecodeError>,
 }
 
 type Task = Box<dyn FnOnce(&mut Kernel) + Send>;
 
-pub struct Observer {
+pub(crate) struct Observer {
     seen: Mutex<(Vec<Seen>, Vec<Record>)>,
     changed: Condvar,
     tasks: Mutex<Sender<Task>>,
 }
 
 /// The observer; the first call starts it.
-pub fn observer() -> &'static Observer {
+pub(crate) fn observer() -> &'static Observer {
     static OBSERVER: OnceLock<&'static Observer> = OnceLock::new();
     OBSERVER.get_or_init(|| {
         let (tasks, queue) = mpsc::channel::<Task>();
@@ -62,9 +60,9 @@ impl Observer {
         let Kernel { session, rings, flight, symbols, .. } = kernel;
         let mut names = KernelNames { features: &session.features, symbols };
         let mut new = Vec::new();
-        rings.drain(100_000, |ring, bytes| {
+        rings.drain(100_000, |_, bytes| {
             let kind = Header::read_from_prefix(bytes).unwrap().0.kind;
-            new.push(Seen { ring, kind, record: decode::decode(bytes, &mut names) });
+            new.push(Seen { kind, record: decode::decode(bytes, &mut names) });
         });
         let (records, _) = flight.read_new().unwrap();
         let good: Vec<_> = records.iter().filter_map(|record| decode::flight(record).ok()).collect();
@@ -77,7 +75,7 @@ impl Observer {
     }
 
     /// Asks the kernel's side something.
-    pub fn ask<T: Send + 'static>(&self, question: impl FnOnce(&mut Kernel) -> T + Send + 'static) -> T {
+    pub(crate) fn ask<T: Send + 'static>(&self, question: impl FnOnce(&mut Kernel) -> T + Send + 'static) -> T {
         let (answer, answered) = mpsc::channel();
         let task: Task = Box::new(move |kernel| answer.send(question(kernel)).unwrap());
         self.tasks.lock().unwrap().send(task).unwrap();
@@ -85,7 +83,7 @@ impl Observer {
     }
 
     /// What the looker sees in all events, as soon as it sees something.
-    pub fn wait<T>(&self, what: &str, mut look: impl FnMut(&[Seen]) -> Option<T>) -> T {
+    pub(crate) fn wait<T>(&self, what: &str, mut look: impl FnMut(&[Seen]) -> Option<T>) -> T {
         let deadline = Instant::now() + PATIENCE;
         let mut seen = self.seen.lock().unwrap();
         loop {
@@ -99,13 +97,13 @@ impl Observer {
     }
 
     /// Everything so far that passes the filter.
-    pub fn all(&self, filter: impl Fn(&Record) -> bool) -> Vec<Seen> {
+    pub(crate) fn all(&self, filter: impl Fn(&Record) -> bool) -> Vec<Seen> {
         let seen = self.seen.lock().unwrap();
         seen.0.iter().filter(|seen| seen.record.as_ref().is_ok_and(&filter)).cloned().collect()
     }
 
     /// Flight records so far that pass the filter.
-    pub fn flights(&self, filter: impl Fn(&Record) -> bool) -> Vec<Record> {
+    pub(crate) fn flights(&self, filter: impl Fn(&Record) -> bool) -> Vec<Record> {
         // Those not yet read are read now.
         self.ask(|_| ());
         self.ask(|_| ());
@@ -114,7 +112,7 @@ impl Observer {
 }
 
 /// The network namespace that an event belongs to, 0 for those of processes and cgroups.
-pub fn netns(event: &Event) -> u32 {
+pub(crate) fn netns(event: &Event) -> u32 {
     match event {
         Event::Exchange(it) => it.netns,
         Event::Connect(it) => it.netns,

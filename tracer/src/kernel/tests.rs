@@ -1,5 +1,4 @@
-//! The real object on the running kernel. Needs root and an object: set `TRACER_BPF_OBJECT` to its path, and run
-//! `cargo test -p tracer kernel::tests -- --ignored --test-threads=1`.
+//! The real object on the running kernel, as root: `cargo test -p tracer kernel::tests -- --ignored --test-threads=1`.
 
 use std::io::Read;
 use std::time::Duration;
@@ -10,12 +9,11 @@ use zerocopy::FromBytes;
 
 use super::decode_stack::{self, Mechanism, NetfilterHook};
 use super::features::reason_name;
-use super::{Kernel, Options, ring::Ring};
+use super::{Kernel, Options, object, ring::Ring};
 use crate::clock;
 
 fn start(options: &Options) -> Kernel {
-    let path = std::env::var("TRACER_BPF_OBJECT").expect("TRACER_BPF_OBJECT names the object");
-    Kernel::start(&std::fs::read(path).unwrap(), options).unwrap()
+    Kernel::start(object::OBJECT, options).unwrap()
 }
 
 /// Answers one request per connection in a child process: the tracer's own sockets are not events.
@@ -46,7 +44,7 @@ fn kinds(kernel: &mut Kernel) -> Vec<(Ring, u16)> {
 }
 
 #[test]
-#[ignore = "needs root and TRACER_BPF_OBJECT"]
+#[ignore = "needs root"]
 fn every_hook_attaches_and_a_failure_is_an_event() {
     let mut kernel = start(&Options::default());
     let skipped: Vec<_> =
@@ -70,7 +68,7 @@ fn every_hook_attaches_and_a_failure_is_an_event() {
 }
 
 #[test]
-#[ignore = "needs root and TRACER_BPF_OBJECT"]
+#[ignore = "needs root"]
 fn pending_things_are_swept() {
     let kernel = start(&Options::default());
     let query = "import socket;s=socket.socket(socket.AF_INET,socket.SOCK_DGRAM);\
@@ -93,7 +91,7 @@ fn pending_things_are_swept() {
 }
 
 #[test]
-#[ignore = "needs root and TRACER_BPF_OBJECT"]
+#[ignore = "needs root"]
 fn an_unanswered_request_is_open_with_its_head() {
     let kernel = start(&Options::default());
     let script = "import socket,time\n\
@@ -127,7 +125,7 @@ fn an_unanswered_request_is_open_with_its_head() {
 }
 
 #[test]
-#[ignore = "needs root and TRACER_BPF_OBJECT"]
+#[ignore = "needs root"]
 fn waiting_wakes_up() {
     let mut kernel = start(&Options { all_requests: true, ..Options::default() });
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -149,7 +147,7 @@ fn waiting_wakes_up() {
 }
 
 #[test]
-#[ignore = "needs root and TRACER_BPF_OBJECT"]
+#[ignore = "needs root"]
 fn the_stack_of_a_drop_names_its_hook() {
     let mut kernel = start(&Options::default());
     // In a network namespace of its own, gone with the process.

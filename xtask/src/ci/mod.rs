@@ -22,11 +22,8 @@ pub(crate) fn run() -> Result<()> {
     let mut steps = Steps::default();
     steps.step("setup", || setup::run(setup::Report::WhenInstalling))?;
     static_checks(&mut steps)?;
-    steps.step("unit tests", || test::unit(&[]))?;
-    steps.step("core tests", || test::core(&[]))?;
-    steps.step("release build", test::build_release)?;
+    test::all(&mut steps, &[])?;
     steps.step("demo", || demo::check(Output::Json))?;
-    steps.step("kernel tests", || test::kernel(&[]))?;
     steps.step("generated files", || unchanged(&before))?;
     steps.summary();
     Ok(())
@@ -36,14 +33,12 @@ fn static_checks(steps: &mut Steps) -> Result<()> {
     steps.step("repository rules", hygiene::check)?;
     steps.step("format", || cargo::run(&mut cargo(["fmt", "--all", "--check"])))?;
     steps.step("clippy: pure core", || clippy(&["--package", "tracer", "--no-default-features"]))?;
-    let workspace = ["--workspace", "--exclude", "tracer-ebpf"];
-    steps.step("clippy: as shipped", || clippy(&workspace))?;
-    steps.step("clippy: with tests", || clippy(&[&workspace[..], &["--all-targets"]].concat()))
+    steps.step("clippy: all", || clippy(&["--workspace", "--exclude", "tracer-ebpf"]))
 }
 
 fn clippy(args: &[&str]) -> Result<()> {
     let mut command = cargo(["clippy"]);
-    command.args(args);
+    command.args(args).arg("--all-targets");
     // Lints need no kernel programs, only that the file exists.
     if ebpf_toolchain::find().is_err() {
         command.env("TRACER_BPF_SKIP", "1");

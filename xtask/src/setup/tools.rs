@@ -26,8 +26,8 @@ const TOOLS: &[Tool] = &[
     tool("curl", &["--version"], "curl", "as a client in tests"),
     tool("nginx", &["-v"], "nginx-light", "as a gateway in tests"),
     tool("haproxy", &["-v"], "haproxy", "as a gateway in tests"),
-    tool("dnsmasq", &["--version"], "dnsmasq-base", "as the test cluster's DNS"),
-    tool("unbound", &["-V"], "unbound", "as a resolver in tests"),
+    tool("unbound", &["-V"], "unbound", "as the test cluster's DNS"),
+    tool("python3", &["--version"], "python3", "as client and server in tests of one machine"),
 ];
 
 const fn tool(name: &'static str, check: &'static [&'static str], package: &'static str, reason: &'static str) -> Tool {

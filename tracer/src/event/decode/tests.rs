@@ -257,7 +257,7 @@ fn drops() {
 #[test]
 fn the_rest() {
     let icmp = wire::<IcmpError>(kind::ICMP_SEND, |it, header| {
-        (it.header, it.icmp_type, it.icmp_code, it.family) = (header, 1, 4, 6)
+        (it.header, it.icmp_type, it.icmp_code, it.family) = (header, 1, 4, 6);
     });
     assert!(matches!(decoded(&icmp), Event::Icmp(it) if it.ipv6 && it.icmp_type == 1 && it.icmp_code == 4));
     let process = |kind, exit_code| match decoded(&wire::<Process>(kind, |it, header| {

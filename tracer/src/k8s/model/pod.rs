@@ -294,7 +294,10 @@ fn address<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<I
     let Some(text) = Option::<String>::deserialize(deserializer)?.filter(|text| !text.is_empty()) else {
         return Ok(None);
     };
-    text.parse().map(Some).map_err(|_| serde::de::Error::custom(format!("{text:?} is not an IP address")))
+    let Ok(address) = text.parse() else {
+        return Err(serde::de::Error::custom(format!("{text:?} is not an IP address")));
+    };
+    Ok(Some(address))
 }
 
 /// The API writes quantities as strings, people write bare numbers, too.

@@ -83,15 +83,17 @@ impl<'de> Deserialize<'de> for PortRef {
             }
 
             fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<PortRef, E> {
-                u16::try_from(number)
-                    .map(PortRef::Number)
-                    .map_err(|_| E::invalid_value(Unexpected::Unsigned(number), &self))
+                let Ok(number) = u16::try_from(number) else {
+                    return Err(E::invalid_value(Unexpected::Unsigned(number), &self));
+                };
+                Ok(PortRef::Number(number))
             }
 
             fn visit_i64<E: serde::de::Error>(self, number: i64) -> Result<PortRef, E> {
-                u16::try_from(number)
-                    .map(PortRef::Number)
-                    .map_err(|_| E::invalid_value(Unexpected::Signed(number), &self))
+                let Ok(number) = u16::try_from(number) else {
+                    return Err(E::invalid_value(Unexpected::Signed(number), &self));
+                };
+                Ok(PortRef::Number(number))
             }
 
             fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<PortRef, E> {

@@ -108,7 +108,7 @@ fn text<'b>(header: &Header<'b>, max: usize) -> Option<&'b str> {
 /// The target of a request line that is itself cut.
 fn cut_target<'b>(bytes: &'b [u8], method: &str) -> &'b str {
     let rest = bytes.trim_ascii_start().get(method.len() + 1..).unwrap_or_default();
-    let end = rest.iter().position(|byte| byte.is_ascii_whitespace()).unwrap_or(rest.len());
+    let end = rest.iter().position(u8::is_ascii_whitespace).unwrap_or(rest.len());
     let rest = &rest[..end];
     match str::from_utf8(rest) {
         Ok(target) => target,

@@ -8,7 +8,8 @@ mod label;
 mod layout;
 mod summary;
 // Taking the colours out needs `anstream`.
-#[cfg(all(test, feature = "kernel"))]
+#[cfg(test)]
+#[cfg(feature = "kernel")]
 mod tests;
 
 use std::io::{self, Write};
