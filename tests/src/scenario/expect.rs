@@ -63,6 +63,8 @@ pub fn problems(plan: &Plan, expected: &[Expected], allow_unknown: bool, inciden
         let mut differences = expected.iter().map(|e| e.differences(plan, incident)).collect::<Result<Vec<_>>>()?;
         if let Some(which) = differences.iter().position(Vec::is_empty) {
             blamed.push(which);
+        } else if let Some(which) = allow_unknown.then(|| inner(plan, expected, incident)).transpose()?.flatten() {
+            blamed.push(which);
         } else if !(allow_unknown && incident["cause"]["id"] == "unknown") {
             differences.sort_by_key(Vec::len);
             let closest = differences.first().map(|d| d.join("; ")).unwrap_or_else(|| "nothing was expected".into());
@@ -79,6 +81,21 @@ pub fn problems(plan: &Plan, expected: &[Expected], allow_unknown: bool, inciden
         }
     }
     Ok(problems)
+}
+
+/// Where the outer requests can't be told apart, the inner hops of the same failure are told on their own: the same cause
+/// and origin, and a path that is the end of the expected one.
+fn inner(plan: &Plan, expected: &[Expected], incident: &Value) -> Result<Option<usize>> {
+    for (which, expected) in expected.iter().enumerate() {
+        for from in 1..expected.path.len() {
+            let path = expected.path[from..].to_vec();
+            let part = Expected { path, symptom: BTreeMap::new(), ..expected.clone() };
+            if part.differences(plan, incident)?.is_empty() {
+                return Ok(Some(which));
+            }
+        }
+    }
+    Ok(None)
 }
 
 /// Whether every expectation is met already.

@@ -108,6 +108,8 @@ pub(crate) struct LookupLeaf<'a> {
     pub(crate) target: Target<'a>,
     pub(crate) drops: Vec<(Ktime, Drop)>,
     pub(crate) drop_pod: Option<&'a Pod>,
+    /// The query was rejected.
+    pub(crate) icmp: Option<(Ktime, Icmp)>,
     /// The resolver's container, where the query reached it.
     pub(crate) reached: Option<Who>,
 }

@@ -13,6 +13,8 @@ use crate::{
 
 /// Longer chains are loops.
 const DEPTH: usize = 16;
+/// Calls that may be meant, of which the verdicts are compared.
+const CANDIDATES: usize = 64;
 /// A gateway may answer before it lets go of its upstream (haproxy resets it 125 µs after its 504).
 pub(crate) const SLACK_NS: u64 = 5_000_000;
 /// A call that was pending for less when its request failed is no reason for it.
@@ -119,9 +121,10 @@ impl Correlator {
             return self.follow(chain, &call, until, link);
         }
         if !perhaps.is_empty() {
-            return self.agree(chain, perhaps, server, until);
+            let relay = self.proxy(server).is_some();
+            return self.agree(chain, perhaps, server, until, relay);
         }
-        let proxy = self.proxy(server, container);
+        let proxy = self.proxy(server);
         if proxy.is_some()
             && server.status().is_some()
             && well.is_empty()
@@ -154,46 +157,28 @@ impl Correlator {
         }
     }
 
-    /// Several requests may own the calls: only if all of them lead to the same cause and origin is it told.
-    fn agree<'a>(&'a self, chain: &mut Chain<'a>, calls: Vec<Call>, server: &Exchange, until: Ktime) {
-        // Of a gateway's calls only those can be meant that carry the same status on, or none.
-        let mut verdicts: Vec<(Chain<'a>, verdict::Judgement)> = Vec::new();
-        for call in calls.iter().take(64) {
+    /// Several requests may own the calls. A relay's are told apart by what it relays: the same method and path, and a
+    /// status that the call's end gives; if all of these lead to the same cause and origin, it is told. An application may
+    /// have failed on its own account beside others' failing calls, so for it nothing is.
+    fn agree<'a>(&'a self, chain: &mut Chain<'a>, calls: Vec<Call>, server: &Exchange, until: Ktime, relay: bool) {
+        let mut branches: Vec<(Chain<'a>, verdict::Judgement)> = Vec::new();
+        for call in calls.iter().filter(|call| !relay || relays(server, call)).take(CANDIDATES) {
             let mut branch = chain.clone();
             self.follow(&mut branch, call, until, Link::Time);
             let judgement = verdict::judge(&branch, &self.context());
-            verdicts.push((branch, judgement));
-        }
-        let mut distinct: Vec<String> = verdicts.iter().map(|(_, j)| j.fingerprint()).collect();
-        distinct.sort();
-        distinct.dedup();
-        // Requests that fail while others succeed could fail for a reason of their own; every candidate owner of these
-        // calls must have failed, too, for the agreement to mean anything.
-        let all_failed = self.owners_failed(&calls, server);
-        match (distinct.as_slice(), all_failed) {
-            ([_], true) => {
-                if let Some((branch, _)) = verdicts.into_iter().next() {
-                    *chain = branch;
-                    chain.links.push(Link::Time);
-                }
+            if !branches.iter().any(|(_, j)| j.fingerprint() == judgement.fingerprint()) {
+                branches.push((branch, judgement));
             }
+        }
+        match branches.as_slice() {
+            [(branch, _)] if relay => *chain = branch.clone(),
             _ => {
-                let mut causes: Vec<String> = verdicts.iter().map(|(_, j)| j.label()).collect();
+                let mut causes: Vec<String> = branches.iter().map(|(_, j)| j.label()).collect();
                 causes.sort();
                 causes.dedup();
                 chain.leaf = Leaf::Ambiguous(causes);
             }
         }
-    }
-
-    fn owners_failed(&self, calls: &[Call], server: &Exchange) -> bool {
-        let container = self.identity.container_key(server.cgroup);
-        calls.iter().all(|call| match link::owner(self, container, call) {
-            link::Owner::Several(owners) => {
-                owners.iter().all(|o| o.outcome != Outcome::Open && o.failed(self.options.min_status))
-            }
-            _ => true,
-        })
     }
 
     /// A proxy that answers without trying may have marked its servers down: then what its last connects failed of counts.
@@ -267,8 +252,23 @@ impl Correlator {
                     x.start_ns >= after && x.end_ns <= until && !x.failed(self.options.min_status) && same_place(x)
                 }) || self.established_later(call, until)
             }
-            Call::Lookup(_) => false,
+            // Another thread of the same process may have asked for the other address family, or the next search domain.
+            Call::Lookup(failed) => {
+                let again = self.window.lookups.fold(failed.start_ns, until, |c| c == failed.cgroup);
+                again.iter().any(|l| !l.failed() && l.name == failed.name && l.actor.tgid == failed.actor.tgid)
+            }
         }
+    }
+}
+
+/// Whether a relay's answer may come from that call: it passes a status on, and makes 502 or 503 of a refusal and 504 of
+/// silence (nginx, haproxy, envoy alike).
+fn relays(server: &Exchange, call: &Call) -> bool {
+    let status = server.status();
+    match call {
+        Call::Exchange(x) => same_request(server, x) && (x.status().is_none() || x.status() == status),
+        Call::Connect(_) | Call::Attempt(..) => matches!(status, Some(502..=504)),
+        Call::End(..) | Call::Lookup(_) => false,
     }
 }
 

@@ -7,7 +7,7 @@ use super::{
     call::Call,
     chain::Target,
     identity::{Identity, Who, service_name},
-    lookup::Lookup,
+    lookup::{Lookup, LookupOutcome},
 };
 use crate::{
     event::{Connect, Exchange, Ktime, Outcome, Process, Role, SignalKind},
@@ -19,6 +19,8 @@ use crate::{
 const CALLS: usize = 4096;
 /// A process that dies closes its sockets first; its exit is told a moment later.
 const DEATH_NS: u64 = 1_000_000_000;
+/// A DNS answer takes less than this; what has waited longer was waited for.
+const LOOKUP_NS: u64 = 150_000_000;
 /// Servers that relay requests, by process name or `Server` header.
 const PROXIES: [&str; 12] = [
     "nginx",
@@ -37,7 +39,21 @@ const PROXIES: [&str; 12] = [
 
 impl Correlator {
     pub(crate) fn context(&self) -> Context<'_> {
-        Context { snapshot: &self.snapshot, lost: self.lost_failures(), wall_offset_ns: self.options.wall_offset_ns }
+        Context {
+            snapshot: &self.snapshot,
+            lost: self.lost_failures(),
+            wall_offset_ns: self.options.wall_offset_ns,
+            node: self.node(),
+        }
+    }
+
+    /// This node's name in the cluster: as given, unless the cluster knows no such node and its pods say another.
+    pub(crate) fn node(&self) -> Option<String> {
+        let given = self.options.node.clone();
+        if given.as_deref().is_some_and(|name| self.snapshot.node(name).is_some()) {
+            return given;
+        }
+        self.identity.node(&self.snapshot).or(given)
     }
 
     /// What a container called within an interval: begun in it, and ended or not.
@@ -62,7 +78,13 @@ impl Correlator {
                 s.signal == SignalKind::ConnectionEnd && *at >= from && *at <= until && key(s.cgroup)
             });
         calls.extend(ends.cloned().map(|(at, s)| Call::End(at, s)));
-        let lookups = self.window.lookups.fold(from, until, key).into_iter().filter(Lookup::failed);
+        // A query that has just been asked isn't waited for, unless it was rejected.
+        let fresh = |l: &Lookup| {
+            l.outcome == LookupOutcome::Timeout
+                && until.saturating_sub(l.start_ns) < LOOKUP_NS
+                && !l.clients.iter().any(|client| self.window.icmps_of(*client, l.start_ns, Ktime::MAX).is_some())
+        };
+        let lookups = self.window.lookups.fold(from, until, key).into_iter().filter(|l| l.failed() && !fresh(l));
         calls.extend(lookups.map(Call::Lookup));
         calls
     }
@@ -122,7 +144,7 @@ impl Correlator {
     }
 
     /// Why the container counts as a relay, if it does.
-    pub(crate) fn proxy(&self, server: &Exchange, container: u64) -> Option<String> {
+    pub(crate) fn proxy(&self, server: &Exchange) -> Option<String> {
         let process = self.identity.process_name(server.cgroup, server.actor.map(|a| a.tgid));
         let header = server.response.as_ref().and_then(|r| r.server.clone());
         for name in [process, self.identity.comm(server.cgroup).map(str::to_owned), header].into_iter().flatten() {
@@ -132,7 +154,6 @@ impl Correlator {
                 return Some(word.to_owned());
             }
         }
-        let _ = container;
         None
     }
 

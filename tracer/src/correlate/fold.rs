@@ -88,7 +88,7 @@ impl Correlator {
             first_seen: seen.clone(),
             last_seen: seen,
             count: 1,
-            node: self.options.node.clone(),
+            node: self.node(),
             symptom,
             path: chain.hops,
             cause: Cause {

@@ -42,6 +42,8 @@ pub(crate) struct Identity {
     comms: FxHashMap<u64, String>,
     /// Which container lives in a network namespace: from sockets and processes seen there.
     netns: FxHashMap<u32, u64>,
+    /// Which pod's process was found in a network namespace: of pods that have no socket of their own yet.
+    netns_pods: FxHashMap<u32, String>,
     /// Which cgroup answered at an address: names pods that no snapshot knows.
     addresses: FxHashMap<IpAddr, u64>,
     /// Names that DNS answers gave to addresses.
@@ -102,9 +104,11 @@ impl Identity {
             Event::Host(HostFact::PodLogs { uid, namespace, name }) => {
                 self.logs.insert(uid.clone(), (namespace.clone(), name.clone()));
             }
-            Event::Host(HostFact::Process { tgid, comm, exe, netns, .. }) => {
+            Event::Host(HostFact::Process { tgid, comm, exe, cgroup, netns }) => {
                 self.processes.insert(*tgid, ProcessName { comm: comm.clone(), exe: exe.clone() });
-                let _ = netns;
+                if let Some(uid) = cgroup.as_deref().and_then(parse_cgroup_path).and_then(|c| c.pod_uid) {
+                    self.netns_pods.insert(*netns, uid);
+                }
             }
             Event::Host(HostFact::Listeners { netns, ports }) => {
                 self.listeners.insert(*netns, ports.clone());
@@ -155,6 +159,11 @@ impl Identity {
         if netns != 0 && (pod || !self.netns.contains_key(&netns)) {
             self.netns.insert(netns, cgroup);
         }
+    }
+
+    /// The node that the pods seen here are bound to.
+    pub(crate) fn node(&self, snapshot: &Snapshot) -> Option<String> {
+        self.order.iter().find_map(|cgroup| self.pod_of(snapshot, *cgroup)?.spec.node_name.clone())
     }
 
     pub(crate) fn path_of(&self, cgroup: u64) -> Option<&str> {
@@ -220,14 +229,10 @@ impl Identity {
         self.processes.contains_key(&tgid)
     }
 
-    /// The container of a network namespace.
-    pub(crate) fn cgroup_of_netns(&self, netns: u32) -> Option<u64> {
-        self.netns.get(&netns).copied()
-    }
-
     /// The pod that lives in a network namespace, if it is a pod's own.
     pub(crate) fn pod_of_netns<'a>(&self, snapshot: &'a Snapshot, netns: u32) -> Option<&'a Pod> {
-        let pod = self.pod_of(snapshot, *self.netns.get(&netns)?)?;
+        let by_socket = self.netns.get(&netns).and_then(|cgroup| self.pod_of(snapshot, *cgroup));
+        let pod = by_socket.or_else(|| snapshot.pod_by_uid(self.netns_pods.get(&netns)?))?;
         (!pod.spec.host_network).then_some(pod)
     }
 

@@ -59,8 +59,12 @@ impl Correlator {
         let refusal = self.window.refusal_of(connect.local, from, to).cloned();
         let mut servers = vec![connect.remote];
         servers.extend(connect.nat_remote);
-        let drops: Vec<(Ktime, Drop)> =
-            self.window.drops_of(connect.local, &servers, from, to).into_iter().cloned().collect();
+        let drops: Vec<(Ktime, Drop)> = self
+            .window
+            .drops_of(connect.local, |a| self.may_be(a, &servers, &plain), from, to)
+            .into_iter()
+            .cloned()
+            .collect();
         let icmp = self.window.icmps_of(connect.local, from, to).cloned();
         // What saw the packet behind the translation tells the backend.
         let dropped = drops.iter().find(|(_, d)| d.source == connect.local).map(|(_, d)| d.destination);
@@ -111,6 +115,15 @@ impl Correlator {
         });
     }
 
+    /// Whether an address is one that the call was for: behind the translation it is one of the Service's endpoints.
+    fn may_be(&self, address: SocketAddr, servers: &[SocketAddr], target: &Target<'_>) -> bool {
+        servers.contains(&address)
+            || target.service.is_some_and(|service| {
+                let endpoints = self.snapshot.endpoints(service);
+                endpoints.ready.iter().chain(&endpoints.not_ready).any(|e| e.address == address.ip())
+            })
+    }
+
     /// A Service with exactly one endpoint leaves no doubt about the pod.
     fn only_endpoint<'a>(&'a self, mut target: Target<'a>) -> Target<'a> {
         if let (Some(service), None) = (target.service, target.pod)
@@ -132,13 +145,16 @@ impl Correlator {
     fn end_with_lookup<'a>(&'a self, chain: &mut Chain<'a>, lookup: &Lookup, link: Link) {
         let mut servers = vec![lookup.resolver];
         let reached = self.window.lookups.reached(lookup);
+        let resolver = self.target(lookup.resolver, None);
         servers.extend(reached.map(|d| d.local));
         let mut drops: Vec<(Ktime, Drop)> = Vec::new();
         for client in &lookup.clients {
-            let found = self.window.drops_of(*client, &servers, lookup.start_ns.saturating_sub(AROUND_NS), Ktime::MAX);
+            let from = lookup.start_ns.saturating_sub(AROUND_NS);
+            let found = self.window.drops_of(*client, |a| self.may_be(a, &servers, &resolver), from, Ktime::MAX);
             drops.extend(found.into_iter().cloned());
         }
         let target = self.only_endpoint(self.target(lookup.resolver, reached.map(|d| d.local)));
+        let icmp = lookup.clients.iter().find_map(|c| self.window.icmps_of(*c, lookup.start_ns, Ktime::MAX)).cloned();
         let reached = reached.map(|d| self.identity.who(&self.snapshot, d.cgroup, None));
         if lookup.outcome == LookupOutcome::Timeout {
             let mut hop = self.target_hop(&target, lookup.resolver);
@@ -155,6 +171,7 @@ impl Correlator {
             target,
             drops,
             drop_pod,
+            icmp,
             reached,
         });
     }

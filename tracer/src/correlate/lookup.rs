@@ -63,7 +63,10 @@ impl Lookups {
     /// Adds a transaction; one that was still unanswered at an earlier look is replaced.
     pub(crate) fn add(&mut self, dns: Dns, namespace: Option<&str>) {
         let same = |other: &Dns| {
-            other.start_ns == dns.start_ns && other.local == dns.local && other.cgroup == dns.cgroup && other.name == dns.name
+            other.start_ns == dns.start_ns
+                && other.local == dns.local
+                && other.cgroup == dns.cgroup
+                && other.name == dns.name
         };
         if dns.role == Role::Server {
             if dns.rcode.is_none() {
@@ -118,7 +121,8 @@ impl Lookups {
             };
             let same = |l: &&mut Lookup| {
                 l.cgroup == dns.cgroup
-                    && (l.actor.tgid == dns.actor.tgid || l.actor.tgid == 0 || dns.actor.tgid == 0)
+                    // A resolver library asks in its caller's thread; other threads want other lookups.
+                    && (l.actor == dns.actor || l.actor.tid == 0 || dns.actor.tid == 0)
                     && dns.start_ns.saturating_sub(l.end_ns) < GAP_NS
                     && (l.name == *base || extends(base, &l.name) || extends(&l.name, base))
             };

@@ -51,6 +51,8 @@ pub struct Correlator {
     /// Symptoms by when they are due.
     pending: BTreeMap<(Ktime, u64), Symptom>,
     next_symptom: u64,
+    /// Exchanges whose symptom isn't decided yet: what they wait for belongs to them.
+    undecided: FxHashSet<(crate::event::ConnId, u32)>,
     /// Hops that a printed chain passed, and calls that ended one, with when.
     explained: FxHashMap<(std::net::SocketAddr, u32), Ktime>,
     consumed: FxHashMap<u64, Ktime>,
@@ -75,6 +77,7 @@ impl Correlator {
             models: link::Models::default(),
             pending: BTreeMap::new(),
             next_symptom: 0,
+            undecided: FxHashSet::default(),
             explained: FxHashMap::default(),
             consumed: FxHashMap::default(),
             incidents: fold::Incidents::default(),
@@ -174,9 +177,11 @@ impl Correlator {
                 let failed = exchange.failed(self.options.min_status);
                 let container = self.identity.container_key(exchange.cgroup);
                 let flight = exchange.seen == Seen::Flight;
+                let key = (exchange.conn, exchange.number);
                 let id = self.window.exchange(container, exchange);
                 if failed && !flight {
                     self.ask_process(tgid);
+                    self.undecided.insert(key);
                     self.symptom(Symptom::Exchange(id), at);
                 }
             }
@@ -210,9 +215,7 @@ impl Correlator {
                 }
             }
             Event::Drop(drop) => {
-                if self.identity.cgroup_of_netns(drop.netns).is_none()
-                    && drop.netns != 0
-                    && self.identity.asked.insert(drop.netns)
+                if self.pod_of_netns(drop.netns).is_none() && drop.netns != 0 && self.identity.asked.insert(drop.netns)
                 {
                     self.wants.push(Want::Netns { netns: drop.netns });
                 }
@@ -238,7 +241,8 @@ impl Correlator {
                 self.window.processes.push((at, process));
             }
             Event::Lost { totals } => {
-                let flight = |totals: &[(String, u64)]| totals.iter().find(|(place, _)| place == "flight").map_or(0, |t| t.1);
+                let flight =
+                    |totals: &[(String, u64)]| totals.iter().find(|(place, _)| place == "flight").map_or(0, |t| t.1);
                 if flight(&totals) > flight(&self.lost) {
                     self.overwritten_at = Some(at);
                 }

@@ -26,6 +26,8 @@ const QUIET_NS: u64 = 10_000_000_000;
 const PATIENCE_NS: u64 = 90_000_000_000;
 /// A lookup's transactions come within this of each other.
 const LOOKUP_NS: u64 = 15_000_000_000;
+/// Chains are told from the outside in; deeper ones than this don't occur.
+const ROUNDS: usize = 16;
 /// A client that leaves earlier than this hasn't given up: it was not interested any more.
 const GAVE_UP_NS: u64 = 900_000_000;
 
@@ -37,7 +39,11 @@ pub(crate) enum Symptom {
     Attempt(Id),
     End(Id),
     /// A DNS transaction: when it began, whose, and its number.
-    Lookup { at: Ktime, cgroup: u64, number: u64 },
+    Lookup {
+        at: Ktime,
+        cgroup: u64,
+        number: u64,
+    },
 }
 
 enum Decision {
@@ -62,22 +68,43 @@ impl Correlator {
                 break;
             }
             let ((_, number), symptom) = entry.remove_entry();
-            match self.consider(&symptom) {
+            let decision = self.consider(&symptom);
+            if !matches!(decision, Decision::Later(_)) {
+                self.decided(&symptom);
+            }
+            match decision {
                 Decision::Done => {}
                 Decision::Later(due) => later.push(((due.max(self.now + 1), number), symptom)),
                 Decision::Tell(call) => self.tell(&call, out),
             }
         }
-        // At the end a second look: a request's own symptom may have told these meanwhile.
-        let finishing = self.finishing;
-        for (key, symptom) in later {
-            if !finishing {
-                self.pending.insert(key, symptom);
-            } else if let Decision::Tell(call) = self.consider(&symptom) {
-                self.tell(&call, out);
+        // At the end there is no later round: first those again that waited for what has been told meanwhile, innermost
+        // requests last, then whatever is left.
+        if self.finishing {
+            for _ in 0..ROUNDS {
+                later.retain(|(_, symptom)| match self.consider(symptom) {
+                    Decision::Later(_) => true,
+                    decision => {
+                        self.decided(symptom);
+                        if let Decision::Tell(call) = decision {
+                            self.tell(&call, out);
+                        }
+                        false
+                    }
+                });
             }
+        } else {
+            self.pending.extend(later);
         }
         self.incidents.update(self.now, self.finishing, out);
+    }
+
+    fn decided(&mut self, symptom: &Symptom) {
+        if let Symptom::Exchange(id) = symptom
+            && let Some(exchange) = self.window.exchanges.get(*id)
+        {
+            self.undecided.remove(&(exchange.conn, exchange.number));
+        }
     }
 
     fn consider(&self, symptom: &Symptom) -> Decision {
@@ -127,16 +154,12 @@ impl Correlator {
             Owner::One(owner, _) => vec![owner],
             Owner::Several(owners) => owners,
         };
-        let waiting = self.now < call.end() + PATIENCE_NS && !self.finishing;
+        let waiting = self.now < call.end() + PATIENCE_NS;
         let min = self.options.min_status;
-        let unanswered = owners.iter().any(|r| r.outcome == Outcome::Open);
-        let untold = owners.iter().any(|r| {
-            r.outcome != Outcome::Open
-                && r.failed(min)
-                && !self.explained.contains_key(&r.hop_key())
-                && self.now < r.end_ns + 2 * SETTLE_NS + SETTLE_NS
-        });
-        if waiting && (unanswered || untold) {
+        // At the end of a capture what is in flight stays so; a failed request's own verdict still comes first.
+        let unanswered = !self.finishing && owners.iter().any(|r| r.outcome == Outcome::Open);
+        let undecided = owners.iter().any(|r| self.undecided.contains(&(r.conn, r.number)));
+        if waiting && (unanswered || undecided) {
             return Decision::Later(self.now + AGAIN_NS);
         }
         // A request whose client has left takes its calls with it.

@@ -229,7 +229,7 @@ impl Window {
     pub(crate) fn drops_of(
         &self,
         client: SocketAddr,
-        servers: &[SocketAddr],
+        is_server: impl Fn(SocketAddr) -> bool,
         from: Ktime,
         to: Ktime,
     ) -> Vec<&(Ktime, Drop)> {
@@ -240,9 +240,8 @@ impl Window {
             .filter(|(at, drop)| {
                 *at <= to
                     && ((drop.source == client
-                        && (servers.contains(&drop.destination)
-                            || drop.original_destination.is_some_and(|o| servers.contains(&o))))
-                        || (drop.destination == client && servers.contains(&drop.source)))
+                        && (is_server(drop.destination) || drop.original_destination.is_some_and(&is_server)))
+                        || (drop.destination == client && is_server(drop.source)))
             })
             .collect();
         found.reverse();

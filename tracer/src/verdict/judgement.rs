@@ -26,6 +26,11 @@ pub mod cause {
     pub const CONNECT_TIMEOUT: &str = "connect-timeout";
     pub const CONNECTION_RESET: &str = "connection-reset";
     pub const GATEWAY_NO_UPSTREAM: &str = "gateway-no-upstream";
+    pub const GATEWAY_ALTERED: &str = "gateway-altered";
+    pub const DNS_UNAVAILABLE: &str = "dns-unavailable";
+    pub const UNREACHABLE: &str = "unreachable";
+    pub const FIREWALL_REJECT: &str = "firewall-reject";
+    pub const SERVICE_PORT_UNKNOWN: &str = "service-port-unknown";
     pub const UNKNOWN: &str = "unknown";
 }
 

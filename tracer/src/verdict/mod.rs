@@ -18,6 +18,8 @@ pub(crate) struct Context<'a> {
     /// Events lost that may have been evidence.
     pub(crate) lost: u64,
     pub(crate) wall_offset_ns: i64,
+    /// This node's name in the cluster.
+    pub(crate) node: Option<String>,
 }
 
 impl Context<'_> {

@@ -22,7 +22,7 @@ pub(super) fn judge(chain: &Chain<'_>, context: &Context<'_>) -> Option<Judgemen
     };
     let mut found = Judgement::new(
         cause::APP_ERROR,
-        if leaf.blind { 0.6 } else { 0.95 },
+        if leaf.blind { 0.45 } else { 0.95 },
         format!("{who} answered {status} on its own account"),
     )
     .because([exchange_evidence(context, &who, &leaf.exchange), evidence("exchange", None, calls)]);

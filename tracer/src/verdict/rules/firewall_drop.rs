@@ -14,7 +14,7 @@ pub(super) fn judge(chain: &Chain<'_>, context: &Context<'_>) -> Option<Judgemen
         Leaf::Connect(leaf) if leaf.icmp.is_none() && !leaf.connect.reset => {
             (&leaf.drops, leaf.drop_pod, &leaf.target, connect_evidence(context, leaf))
         }
-        Leaf::Lookup(leaf) => {
+        Leaf::Lookup(leaf) if leaf.icmp.is_none() => {
             let text =
                 format!("{} asked {} for {}: no answer", leaf.asker.label(), leaf.lookup.resolver, leaf.lookup.name);
             (&leaf.drops, leaf.drop_pod, &leaf.target, evidence("dns", context.at(leaf.lookup.end_ns), text))
@@ -28,6 +28,10 @@ pub(super) fn judge(chain: &Chain<'_>, context: &Context<'_>) -> Option<Judgemen
 /// Whether a filter dropped it: netfilter, tc, XDP or a cgroup program, not routing, a queue or a closed socket.
 fn is_filter(drop: &Drop) -> bool {
     let reason = drop.reason.as_deref().unwrap_or_default();
+    // A full table or a lost race isn't a rule.
+    if drop.mechanism.as_deref() == Some("conntrack") {
+        return false;
+    }
     let named = matches!(
         reason,
         "NETFILTER_DROP" | "TC_INGRESS" | "TC_EGRESS" | "XDP" | "BPF_CGROUP_EGRESS" | "SOCKET_FILTER" | "IP_RPFILTER"
@@ -63,12 +67,7 @@ fn found(
     };
     origin.address = target.backend.or(target.address).map(|a| a.to_string());
     if pod.is_none() {
-        origin.node = context
-            .snapshot
-            .nodes()
-            .first()
-            .filter(|_| context.snapshot.nodes().len() == 1)
-            .map(|n| n.metadata.name.clone());
+        origin.node.clone_from(&context.node);
     }
     let summary = format!(
         "{mechanism}{hook} drops packets to {} {place}, and no NetworkPolicy denies the flow",

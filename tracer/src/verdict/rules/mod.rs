@@ -10,14 +10,19 @@ mod connect_timeout;
 mod connection_reset;
 mod dns_error;
 mod dns_timeout;
+mod dns_unavailable;
 mod external_unavailable;
 mod firewall_drop;
+mod firewall_reject;
+mod gateway_altered;
 mod gateway_no_upstream;
 mod network_policy_drop;
 mod no_listener;
 mod oom_killed;
 mod service_endpoints;
+mod service_port_unknown;
 mod unknown;
+mod unreachable;
 mod upstream_timeout;
 mod wrong_target_port;
 
@@ -27,12 +32,16 @@ type Rule = fn(&Chain<'_>, &Context<'_>) -> Option<Judgement>;
 
 /// The order is the precedence: what destroyed a process or a packet before what is merely missing, and an application's
 /// own error last.
-pub(super) const RULES: [Rule; 15] = [
+pub(super) const RULES: [Rule; 20] = [
     oom_killed::judge,
     app_crash::judge,
+    service_port_unknown::judge,
     service_endpoints::judge,
+    dns_unavailable::judge,
     network_policy_drop::judge,
     firewall_drop::judge,
+    firewall_reject::judge,
+    unreachable::judge,
     dns_timeout::judge,
     dns_error::judge,
     external_unavailable::judge,
@@ -42,5 +51,6 @@ pub(super) const RULES: [Rule; 15] = [
     connection_reset::judge,
     upstream_timeout::judge,
     gateway_no_upstream::judge,
+    gateway_altered::judge,
     app_error::judge,
 ];

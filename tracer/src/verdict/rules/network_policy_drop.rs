@@ -6,6 +6,7 @@ use crate::{
     correlate::{Chain, Leaf, Target},
     event::Drop,
     k8s::{
+        AddressOwner,
         model::{Pod, Protocol},
         policy::{Denied, Flow, Party, evaluate, missing_allow, suggest_rule},
     },
@@ -60,9 +61,18 @@ fn policy(
     drop_pod: Option<&Pod>,
     extra: Evidence,
 ) -> Option<Judgement> {
-    let to = match target.pod {
-        Some(pod) => Party::Pod(pod),
-        None => Party::Address(target.backend.or(target.address)?.ip()),
+    // No rule speaks of a Service's own address: policies see what is behind it, and its pods are alike.
+    let (to, port) = match (target.pod, target.service) {
+        (Some(pod), _) => (Party::Pod(pod), port),
+        (None, None) => (Party::Address(target.backend.or(target.address)?.ip()), port),
+        (None, Some(service)) => {
+            let endpoints = context.snapshot.endpoints(service);
+            let Some(AddressOwner::Pod(pod)) = context.snapshot.owner_of(endpoints.ready.first()?.address) else {
+                return None;
+            };
+            let declared = context.snapshot.service_port(service, port, protocol)?;
+            (Party::Pod(pod), context.snapshot.target_port(service, declared, pod)?)
+        }
     };
     let flow = Flow { from, to, port, protocol };
     let evaluation = evaluate(context.snapshot, &flow);
