@@ -46,7 +46,8 @@ fn usage_errors() {
         (&["capture", "--min-status", "700"], "599"),
         (&["capture", "-o", "html"], "text, json"),
         (&["capture", "--kube", "/root/.kube/config"], "--kube-dump"),
-        (&["capture", "--kube", "off", "--kube-dump", "x.yaml"], "--kube-dump"),
+        // Off is the live cluster; a dump may take its place.
+        (&["capture", "--kube", "off", "--kube-dump", "x.yaml"], "x.yaml"),
         (&["capture", "--kube-dump", "/nonexistent/dump.yaml"], "/nonexistent/dump.yaml"),
         (&["explain"], "FILE"),
         (&["trace"], "trace"),
