@@ -82,11 +82,20 @@ impl Correlator {
         let fresh = |l: &Lookup| {
             l.outcome == LookupOutcome::Timeout
                 && until.saturating_sub(l.start_ns) < LOOKUP_NS
+                && !self.is_without_endpoints(l.resolver)
                 && !l.clients.iter().any(|client| self.window.icmps_of(*client, l.start_ns, Ktime::MAX).is_some())
         };
         let lookups = self.window.lookups.fold(from, until, key).into_iter().filter(|l| l.failed() && !fresh(l));
         calls.extend(lookups.map(Call::Lookup));
         calls
+    }
+
+    /// Whether an address is a Service's that nobody answers for.
+    fn is_without_endpoints(&self, address: SocketAddr) -> bool {
+        self.target(address, None).service.is_some_and(|service| {
+            let endpoints = self.snapshot.endpoints(service);
+            endpoints.is_known() && endpoints.ready.is_empty()
+        })
     }
 
     /// What an address stands for.

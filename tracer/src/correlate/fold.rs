@@ -59,6 +59,9 @@ impl Incidents {
     }
 }
 
+/// Whether a hop or origin with that namespace, pod and Service is meant.
+type Test<'a> = &'a dyn Fn(Option<&String>, Option<&String>, Option<&String>) -> bool;
+
 impl Correlator {
     /// Builds the incident of a judged chain; none if it isn't of the selected things.
     pub(super) fn incident(&self, call: &Call, chain: OwnedChain, mut judgement: Judgement) -> Option<Incident> {
@@ -105,7 +108,7 @@ impl Correlator {
 
     fn is_selected(&self, hops: &[Hop], origin: Option<&Origin>) -> bool {
         let wanted = &self.options.selection;
-        let any = |test: &dyn Fn(Option<&String>, Option<&String>, Option<&String>) -> bool| {
+        let any = |test: Test<'_>| {
             hops.iter().any(|h| test(h.namespace.as_ref(), h.pod.as_ref(), h.service.as_ref()))
                 || origin.is_some_and(|o| test(o.namespace.as_ref(), o.pod.as_ref(), o.service.as_ref()))
         };

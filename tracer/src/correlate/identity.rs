@@ -254,11 +254,7 @@ impl Identity {
     }
 
     /// The Service behind an address that a client used.
-    pub(crate) fn service_at<'a>(
-        snapshot: &'a Snapshot,
-        address: SocketAddr,
-        protocol: Protocol,
-    ) -> Option<&'a Service> {
+    pub(crate) fn service_at(snapshot: &Snapshot, address: SocketAddr, protocol: Protocol) -> Option<&Service> {
         match snapshot.owner_of(address.ip()) {
             Some(AddressOwner::Service(service)) => Some(service),
             Some(AddressOwner::Node(_)) => snapshot.service_at(address.ip(), address.port(), protocol),

@@ -31,6 +31,7 @@ pub mod cause {
     pub const UNREACHABLE: &str = "unreachable";
     pub const FIREWALL_REJECT: &str = "firewall-reject";
     pub const SERVICE_PORT_UNKNOWN: &str = "service-port-unknown";
+    pub const RATE_LIMITED: &str = "rate-limited";
     pub const UNKNOWN: &str = "unknown";
 }
 

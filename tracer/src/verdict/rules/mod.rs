@@ -19,6 +19,7 @@ mod gateway_no_upstream;
 mod network_policy_drop;
 mod no_listener;
 mod oom_killed;
+mod rate_limited;
 mod service_endpoints;
 mod service_port_unknown;
 mod unknown;
@@ -32,7 +33,7 @@ type Rule = fn(&Chain<'_>, &Context<'_>) -> Option<Judgement>;
 
 /// The order is the precedence: what destroyed a process or a packet before what is merely missing, and an application's
 /// own error last.
-pub(super) const RULES: [Rule; 20] = [
+pub(super) const RULES: [Rule; 21] = [
     oom_killed::judge,
     app_crash::judge,
     service_port_unknown::judge,
@@ -50,6 +51,7 @@ pub(super) const RULES: [Rule; 20] = [
     connect_timeout::judge,
     connection_reset::judge,
     upstream_timeout::judge,
+    rate_limited::judge,
     gateway_no_upstream::judge,
     gateway_altered::judge,
     app_error::judge,
