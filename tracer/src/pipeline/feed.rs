@@ -130,17 +130,12 @@ impl<S: Sink> Feed<S> {
 
     fn coverage(&self) -> CoverageLine {
         let coverage = self.correlator.coverage();
-        let mut notes = coverage.notes;
-        for note in &self.correlator.options().notes {
-            if !notes.contains(note) {
-                notes.push(note.clone());
-            }
-        }
         CoverageLine {
             lost_events: coverage.lost_events.max(self.lost.values().sum()),
             opaque_tls_processes: coverage.opaque_tls_processes,
             lost: self.lost.clone(),
-            notes,
+            // Without those of an incident, which has no other place for what was lost.
+            notes: self.correlator.options().notes.clone(),
         }
     }
 
