@@ -43,8 +43,6 @@ pub struct RequestHead {
     pub method: String,
     /// Path without query, at most 128 bytes.
     pub path: String,
-    pub host: Option<String>,
-    pub user_agent: Option<String>,
     /// Lower-case header name and id, of the known id headers.
     pub ids: Vec<(String, String)>,
     pub upgrade: bool,

@@ -102,12 +102,12 @@ where
 fn explain(hook: &Hook, error: ProgramError) -> StartError {
     let (reason, remedy) = match &error {
         ProgramError::LoadError { io_error, verifier_log } => {
-            // The verdict stands in the last lines; the whole log is for `RUST_LOG=debug`.
+            // The verdict stands in the last lines; the whole log is for `TRACER_LOG=debug`.
             let log = verifier_log.to_string();
             tracing::debug!(program = hook.name, log, "the verifier refused the program");
             let mut last: Vec<&str> = log.lines().rev().filter(|line| !line.trim().is_empty()).take(4).collect();
             last.reverse();
-            let remedy = "please report it with the kernel's release and the output of `RUST_LOG=debug tracer doctor`";
+            let remedy = "please report it with the kernel's release and the output of `TRACER_LOG=debug tracer capture --duration 1s`";
             (format!("{io_error}: {}", last.join(" / ")), remedy)
         }
         ProgramError::SyscallError(inner)

@@ -63,7 +63,7 @@ struct Preamble {
 pub enum ReadError {
     #[error("cannot read `{}`: {source}", path.display())]
     Io { path: PathBuf, source: io::Error },
-    #[error("`{}` is no capture: its first line should be a {FORMAT} header; record one with `--record FILE`", path.display())]
+    #[error("`{}` is no capture: its first line should be a {FORMAT} header; record one with `tracer capture --write FILE`", path.display())]
     NotCapture { path: PathBuf },
     #[error(
         "`{}` has version {found} of the capture format and this tool reads version {SCHEMA}; use the version of the tool \

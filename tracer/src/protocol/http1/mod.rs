@@ -15,8 +15,7 @@ mod ids;
 mod tests;
 
 const PATH: usize = 128;
-const HOST: usize = 255;
-/// Enough for `kube-probe/1.31` and to tell one client from another.
+/// Enough to tell one server software from another.
 const VALUE: usize = 64;
 /// Headers looked at; what follows them is as if it had been cut off.
 const HEADERS: usize = 64;
@@ -45,20 +44,16 @@ pub fn request(bytes: &[u8]) -> Option<Parsed<RequestHead>> {
         None => cut_target(bytes, method),
     };
     let complete = result.is_ok_and(|status| status.is_complete());
-    let (path, authority) = redact(method, target);
+    let path = redact(method, target);
     let mut head = RequestHead {
         method: method.to_owned(),
         path: cut(path, PATH).to_owned(),
-        host: authority.map(|authority| cut(authority, HOST).to_owned()),
         line_hash: line_hash(bytes),
         ..RequestHead::default()
     };
     for header in found(request.headers) {
         let name = header.name.to_ascii_lowercase();
         match name.as_str() {
-            // RFC 9112 section 3.2.2: an absolute-form target wins over the header.
-            "host" if head.host.is_none() => head.host = text(header, HOST).map(without_userinfo).map(str::to_owned),
-            "user-agent" => head.user_agent = text(header, VALUE).map(str::to_owned),
             "upgrade" => head.upgrade = true,
             _ => {
                 if let Some(id) = str::from_utf8(header.value).ok().and_then(|value| ids::id(&name, value)) {
@@ -117,21 +112,18 @@ fn cut_target<'b>(bytes: &'b [u8], method: &str) -> &'b str {
     }
 }
 
-/// The path of a target (RFC 9112 section 3.2) and the authority where the target has one.
-fn redact<'t>(method: &str, target: &'t str) -> (&'t str, Option<&'t str>) {
+/// The path of a target (RFC 9112 section 3.2), or the authority of `CONNECT`.
+fn redact<'t>(method: &str, target: &'t str) -> &'t str {
     let target = target.split(['?', '#']).next().unwrap_or_default();
     if method.eq_ignore_ascii_case("CONNECT") {
-        let authority = without_userinfo(target);
-        return (authority, Some(authority).filter(|authority| !authority.is_empty()));
+        return without_userinfo(target);
     }
     match target.split_once("://") {
         // A path may contain `://` too.
         Some((scheme, rest)) if !scheme.is_empty() && !scheme.contains('/') => {
-            let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-            let authority = Some(without_userinfo(authority)).filter(|authority| !authority.is_empty());
-            (if path.is_empty() { "/" } else { path }, authority)
+            rest.find('/').map_or("/", |at| &rest[at..])
         }
-        _ => (target, None),
+        _ => target,
     }
 }
 

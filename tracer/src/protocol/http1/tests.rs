@@ -9,16 +9,16 @@ fn head(text: &str) -> RequestHead {
 }
 
 #[rstest]
-#[case::origin("GET /a/b?card=1#x HTTP/1.1", "/a/b", None)]
-#[case::absolute("GET http://user:secret@shop.example:80/a?q HTTP/1.1", "/a", Some("shop.example:80"))]
-#[case::absolute_without_path("GET http://shop.example HTTP/1.1", "/", Some("shop.example"))]
-#[case::absolute_with_query_only("GET http://shop.example?q HTTP/1.1", "/", Some("shop.example"))]
-#[case::a_path_with_a_scheme("GET /redirect/http://other/x HTTP/1.1", "/redirect/http://other/x", None)]
-#[case::authority("CONNECT db:5432 HTTP/1.1", "db:5432", Some("db:5432"))]
-#[case::asterisk("OPTIONS * HTTP/1.1", "*", None)]
-fn targets(#[case] line: &str, #[case] path: &str, #[case] host: Option<&str>) {
+#[case::origin("GET /a/b?card=1#x HTTP/1.1", "/a/b")]
+#[case::absolute("GET http://user:secret@shop.example:80/a?q HTTP/1.1", "/a")]
+#[case::absolute_without_path("GET http://shop.example HTTP/1.1", "/")]
+#[case::absolute_with_query_only("GET http://shop.example?q HTTP/1.1", "/")]
+#[case::a_path_with_a_scheme("GET /redirect/http://other/x HTTP/1.1", "/redirect/http://other/x")]
+#[case::authority("CONNECT db:5432 HTTP/1.1", "db:5432")]
+#[case::asterisk("OPTIONS * HTTP/1.1", "*")]
+fn targets(#[case] line: &str, #[case] path: &str) {
     let head = head(&format!("{line}\r\n\r\n"));
-    assert_eq!((head.path.as_str(), head.host.as_deref()), (path, host));
+    assert_eq!(head.path, path);
 }
 
 #[rstest]
@@ -65,7 +65,7 @@ fn a_cut_head_gives_what_stood_before() {
         assert!("/path".starts_with(&parsed.head.path), "{len}: {}", parsed.head.path);
     }
     let cut = request(&whole.as_bytes()[..52]).unwrap().head;
-    assert_eq!((cut.path.as_str(), cut.host.as_deref()), ("/path", Some("h")));
+    assert_eq!(cut.path, "/path");
     assert_eq!(cut.ids, [("x-request-id".to_owned(), "r1".to_owned())]);
     assert!(request(whole.as_bytes()).unwrap().complete);
 }
@@ -92,9 +92,10 @@ fn strange_headers_keep_the_request_line() {
 #[test]
 fn long_values_are_cut_on_a_character_boundary() {
     let path = format!("/{}", "é".repeat(100));
-    let head = head(&format!("GET {path} HTTP/1.1\r\nUser-Agent: {}\r\n\r\n", "u".repeat(500)));
+    let head = head(&format!("GET {path} HTTP/1.1\r\n\r\n"));
     assert_eq!(head.path.len(), 127);
-    assert_eq!(head.user_agent.unwrap().len(), 64);
+    let response = response(format!("HTTP/1.1 200 OK\r\nServer: {}\r\n\r\n", "s".repeat(500)).as_bytes()).unwrap();
+    assert_eq!(response.head.server.unwrap().len(), 64);
 }
 
 #[test]
