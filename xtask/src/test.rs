@@ -23,7 +23,7 @@ const UNIT: Kind = ("unit tests", &["--lib", "--bins"], &[]);
 const KERNEL: &[Kind] = &[
     ("command line tests", &["--test", "cli"], &["--include-ignored"]),
     // One at a time: they count what the whole machine does.
-    ("loader tests", &["--lib"], &["kernel::tests", "--ignored", "--test-threads=1"]),
+    ("loader tests", &["--lib"], &["--ignored", "--test-threads=1"]),
     ("hook tests", &["--test", "kernel"], &[]),
     ("cluster tests", &["--test", "cluster"], &[]),
     ("scenarios", &["--test", "scenarios"], &[]),
