@@ -29,7 +29,6 @@ pub struct ConnId {
 }
 
 /// One thing that happened.
-#[expect(clippy::large_enum_variant, reason = "passed on one at a time, and most are exchanges anyway")]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub enum Event {
