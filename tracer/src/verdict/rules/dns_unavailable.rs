@@ -13,7 +13,8 @@ pub(super) fn judge(chain: &Chain<'_>, context: &Context<'_>) -> Option<Judgemen
     }
     let endpoints = context.snapshot.endpoints(service);
     let empty = endpoints.is_known() && endpoints.ready.is_empty();
-    if !empty && leaf.icmp.is_none() {
+    // A rule that rejects is a policy's or a firewall's: it leaves a drop beside its ICMP.
+    if !empty && (leaf.icmp.is_none() || !leaf.drops.is_empty()) {
         return None;
     }
     let name = service_name(service);

@@ -34,7 +34,11 @@ pub(in crate::verdict) fn judge(chain: &Chain<'_>, context: &Context<'_>) -> Jud
         Leaf::Lookup(leaf) => (format!("the lookup of {} failed", leaf.lookup.name), Vec::new()),
         Leaf::End(leaf) => (format!("the connection to {} broke", target_label(&leaf.target)), Vec::new()),
         Leaf::Ambiguous(causes) => {
-            let text = format!("may be any of: {}", causes.join("; "));
+            let text = if causes.is_empty() {
+                "calls failed meanwhile, but none that fits the answer".to_owned()
+            } else {
+                format!("may be any of: {}", causes.join("; "))
+            };
             let found = vec![evidence("link", None, text).with("candidates", causes.clone())];
             ("several failing calls could belong to this request, and they disagree".to_owned(), found)
         }

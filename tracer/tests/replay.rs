@@ -1,0 +1,97 @@
+//! Recorded captures through the pure core: what it said when they were recorded it must say again, without a kernel.
+
+use std::path::PathBuf;
+
+use tracer::{correlate::Correlator, event::record, verdict::Incident};
+
+/// The incidents of a capture, the last state of each.
+fn replay(name: &str) -> Vec<Incident> {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("../tests/corpus/{name}.ndjson"));
+    let mut reader = record::open(&path).expect("the capture can be read");
+    let mut core = Correlator::new(reader.header.options.clone(), reader.snapshot.clone());
+    let (mut out, mut at) = (Vec::new(), 0);
+    for record in reader.by_ref() {
+        let record = record.expect("each line is a record");
+        at = record.at;
+        core.push(record, &mut out);
+    }
+    core.finish(at, &mut out);
+    let mut last: Vec<Incident> = Vec::new();
+    for incident in out {
+        match last.iter_mut().find(|known| known.id == incident.id) {
+            Some(known) => *known = incident,
+            None => last.push(incident),
+        }
+    }
+    last
+}
+
+/// One line an incident: what it blames, and on what grounds.
+fn summary(name: &str) -> String {
+    let line = |incident: Incident| {
+        let origin = incident.cause.origin.unwrap_or_default();
+        let origin = [origin.namespace, origin.workload, origin.service, origin.name].into_iter().flatten();
+        let hops = incident.path.into_iter().map(|hop| {
+            let who = hop.workload.or(hop.service).or(hop.name).or(hop.address).unwrap_or_default();
+            format!("{who}({})", hop.outcome.unwrap_or_default())
+        });
+        let evidence: Vec<String> =
+            incident.evidence.into_iter().map(|e| format!("  {}: {}", e.kind, e.text)).collect();
+        format!(
+            "{} x{} {:?} {:?} at {}\n  {}\n  {}\n{}",
+            incident.cause.id,
+            incident.count,
+            incident.symptom.kind,
+            incident.symptom.status,
+            origin.collect::<Vec<_>>().join(" "),
+            incident.cause.summary,
+            hops.collect::<Vec<_>>().join(" > "),
+            evidence.join("\n"),
+        )
+    };
+    replay(name).into_iter().map(line).collect::<Vec<_>>().join("\n\n")
+}
+
+macro_rules! replays {
+    ($($test:ident $name:literal,)*) => {
+        $(#[test]
+        fn $test() {
+            insta::assert_snapshot!(summary($name));
+        })*
+
+        #[test]
+        fn every_capture_is_replayed() {
+            let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/corpus");
+            let mut found: Vec<String> = std::fs::read_dir(folder)
+                .expect("the corpus is there")
+                .filter_map(|entry| entry.ok()?.file_name().to_str()?.strip_suffix(".ndjson").map(str::to_owned))
+                .collect();
+            found.sort();
+            let mut listed = vec![$($name.to_owned()),*];
+            listed.sort();
+            assert_eq!(found, listed);
+        }
+    };
+}
+
+replays! {
+    app_crash_exit "app-crash-exit",
+    app_error_deep "app-error-deep",
+    connection_reset "connection-reset",
+    control_hang_up "control-hang-up",
+    control_retry "control-retry",
+    dns_timeout "dns-timeout",
+    network_policy_drop_egress "network-policy-drop-egress",
+    no_listener_job "no-listener-job",
+    oom_killed "oom-killed",
+    selector_mismatch "selector-mismatch",
+    upstream_timeout_nginx "upstream-timeout-nginx",
+    wrong_target_port "wrong-target-port",
+}
+
+#[test]
+fn controls_yield_nothing() {
+    for name in ["control-hang-up", "control-retry"] {
+        assert_eq!(replay(name), [], "{name}");
+    }
+}
