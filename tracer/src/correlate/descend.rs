@@ -121,8 +121,8 @@ impl Correlator {
             return self.follow(chain, &call, until, link);
         }
         if !perhaps.is_empty() {
-            let relay = self.proxy(server).is_some();
-            return self.agree(chain, perhaps, server, until, relay);
+            let relay = self.proxy(server);
+            return self.agree(chain, perhaps, server, until, relay.as_deref());
         }
         let proxy = self.proxy(server);
         if proxy.is_some()
@@ -160,9 +160,17 @@ impl Correlator {
     /// Several requests may own the calls. A relay's are told apart by what it relays: the same method and path, and a
     /// status that the call's end gives; if all of these lead to the same cause and origin, it is told. An application may
     /// have failed on its own account beside others' failing calls, so for it nothing is.
-    fn agree<'a>(&'a self, chain: &mut Chain<'a>, calls: Vec<Call>, server: &Exchange, until: Ktime, relay: bool) {
+    fn agree<'a>(
+        &'a self,
+        chain: &mut Chain<'a>,
+        calls: Vec<Call>,
+        server: &Exchange,
+        until: Ktime,
+        relay: Option<&str>,
+    ) {
         let mut branches: Vec<(Chain<'a>, verdict::Judgement)> = Vec::new();
-        for call in calls.iter().filter(|call| !relay || relays(server, call)).take(CANDIDATES) {
+        let fits = |call: &&Call| relay.is_none_or(|relay| relays(relay, server, call));
+        for call in calls.iter().filter(fits).take(CANDIDATES) {
             let mut branch = chain.clone();
             self.follow(&mut branch, call, until, Link::Time);
             let judgement = verdict::judge(&branch, &self.context());
@@ -171,7 +179,7 @@ impl Correlator {
             }
         }
         match branches.as_slice() {
-            [(branch, _)] if relay => *chain = branch.clone(),
+            [(branch, _)] if relay.is_some() => *chain = branch.clone(),
             _ => {
                 let mut causes: Vec<String> = branches.iter().map(|(_, j)| j.label()).collect();
                 causes.sort();
@@ -261,13 +269,18 @@ impl Correlator {
     }
 }
 
-/// Whether a relay's answer may come from that call: it passes a status on, and makes 502 or 503 of a refusal and 504 of
-/// silence (nginx, haproxy, envoy alike).
-fn relays(server: &Exchange, call: &Call) -> bool {
+/// Whether a relay's answer may come from that call: it passes a status on, makes 502 or 504 of an answer that doesn't
+/// come, 504 of a connect that nobody answers, and of a refused one 502, or 503 where its kind does.
+fn relays(relay: &str, server: &Exchange, call: &Call) -> bool {
     let status = server.status();
+    let refused = match relay {
+        "haproxy" | "envoy" | "contour" | "pilot-agent" | "varnishd" => 503,
+        _ => 502,
+    };
     match call {
-        Call::Exchange(x) => same_request(server, x) && (x.status().is_none() || x.status() == status),
-        Call::Connect(_) | Call::Attempt(..) => matches!(status, Some(502..=504)),
+        Call::Exchange(x) if x.status().is_none() => same_request(server, x) && matches!(status, Some(502 | 504)),
+        Call::Exchange(x) => same_request(server, x) && x.status() == status,
+        Call::Connect(_) | Call::Attempt(..) => status == Some(refused) || status == Some(504),
         Call::End(..) | Call::Lookup(_) => false,
     }
 }

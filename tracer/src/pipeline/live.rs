@@ -9,6 +9,7 @@ use zerocopy::FromBytes;
 
 use super::answer::Node;
 use super::feed::Feed;
+use super::hybrid::Hybrid;
 use super::kernel_counts::{self, CgroupName};
 use super::naming::Naming;
 use super::progress::Progress;
@@ -20,6 +21,7 @@ use crate::correlate::{Correlator, Options, Selection, Want};
 use crate::event::record::{self, Writer};
 use crate::event::{Event, HostFact, Ktime, Record, decode};
 use crate::host::cgroups::Cgroups;
+use crate::host::proc::Proc;
 use crate::k8s::Snapshot;
 use crate::kernel::{self, Kernel, KernelNames};
 use crate::sink::line::{Ready, SkippedHook, SnapshotSize};
@@ -56,6 +58,7 @@ pub struct Setup {
 pub struct Live<S> {
     kernel: Kernel,
     naming: Naming,
+    hybrid: Hybrid,
     node: Node,
     feed: Feed<S>,
     losses: Losses,
@@ -96,12 +99,15 @@ impl<S: Sink> Live<S> {
         };
         let node = Node::new(&options.host_root);
         let naming = Naming::new(Cgroups::read(&session.cgroup_mount.path), core.cgroup.clone(), node.own_tgid());
+        // Only a whole node's pods can be without directories of their own.
+        let hybrid = Hybrid::new(Proc::new(&options.host_root), node.own_tgid(), core.cgroup.is_none());
         let feed = Feed::new(Correlator::new(core, snapshot), Printer::new(sink, events, wall_offset_ns), file)
             .with_progress(Progress::new());
         let now = clock::monotonic_ns();
         let mut live = Self {
             kernel,
             naming,
+            hybrid,
             node,
             feed,
             losses: Losses::default(),
@@ -241,9 +247,16 @@ impl<S: Sink> Live<S> {
     }
 
     fn tell(&mut self, records: Vec<Record>) -> Result<(), PipelineError> {
-        for record in records {
+        for mut record in records {
             if !self.naming.wants(&record.event) {
                 continue;
+            }
+            let path = self.naming.path_of(&record.event).map(str::to_owned);
+            if let Some(pod) = self.hybrid.place(&mut record, path.as_deref()) {
+                if let Event::Cgroup { path, .. } = &pod.event {
+                    self.node.note_cgroup(path);
+                }
+                self.feed.push(pod)?;
             }
             if let Some(name) = self.naming.introduce(&record) {
                 if let Event::Cgroup { path, .. } = &name.event {

@@ -11,6 +11,7 @@
 
 mod answer;
 mod feed;
+mod hybrid;
 mod kernel_counts;
 mod live;
 mod naming;

@@ -58,6 +58,11 @@ impl Naming {
         Some(Record { at: record.at, event: Event::Cgroup { id, path } })
     }
 
+    /// The path of the cgroup that an event belongs to.
+    pub(super) fn path_of(&mut self, event: &Event) -> Option<&str> {
+        cgroup_of(event).and_then(|id| self.cgroups.path(id))
+    }
+
     /// A path that is known already.
     pub(super) fn path(&mut self, id: u64) -> Option<&str> {
         self.cgroups.path(id)

@@ -39,6 +39,10 @@ pub(super) fn full(out: &mut impl Write, incident: &Incident, width: Option<usiz
     let mut word = "because";
     for evidence in incident.evidence.iter().filter(|evidence| evidence.kind != "link") {
         keyword(out, word, &escape(&evidence.text), width)?;
+        // YAML keeps its lines.
+        for line in evidence.fields.get("rule").and_then(|rule| rule.as_str()).into_iter().flat_map(str::lines) {
+            writeln!(out, "             {}", escape(line))?;
+        }
         word = "";
     }
     let mut word = "next";
@@ -113,7 +117,9 @@ fn is_status(hop: &Hop) -> bool {
 
 /// How the hops are known to belong together: in the evidence's words, or by kind.
 fn links(incident: &Incident) -> Option<String> {
-    let told: Vec<_> = incident.evidence.iter().filter(|e| e.kind == "link").map(|e| escape(&e.text)).collect();
+    let told = incident.evidence.iter().filter(|e| e.kind == "link");
+    let told: Vec<_> =
+        told.map(|e| escape(e.text.strip_prefix("linked by ").unwrap_or(&e.text)).into_owned()).collect();
     if !told.is_empty() {
         return Some(told.join(" · "));
     }
