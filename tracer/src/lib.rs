@@ -9,6 +9,7 @@ pub mod cli;
 pub mod clock;
 pub mod correlate;
 pub mod event;
+mod fnv;
 pub mod host;
 pub mod k8s;
 pub mod kernel;

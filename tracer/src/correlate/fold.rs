@@ -198,11 +198,7 @@ fn id(symptom: &Symptom, hops: &[Hop], cause: &str, origin: Option<&Origin>) -> 
             parts.push(o.pod.clone().or_else(|| o.process.clone()).or_else(|| o.address.clone()).unwrap_or_default());
         }
     }
-    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
-    for byte in parts.join("\u{1f}").bytes() {
-        hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-    }
-    format!("{hash:016x}")
+    format!("{:016x}", crate::fnv::fnv1a(parts.join("\u{1f}").bytes()))
 }
 
 fn hop_name(hop: &Hop) -> String {

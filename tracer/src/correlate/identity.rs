@@ -174,11 +174,7 @@ impl Identity {
     pub(crate) fn container_key(&self, cgroup: u64) -> u64 {
         let Some(container) = self.cgroups.get(&cgroup) else { return cgroup };
         let Some(id) = &container.container_id else { return cgroup };
-        let mut hash = 0xcbf2_9ce4_8422_2325_u64;
-        for byte in id.bytes() {
-            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-        }
-        hash
+        crate::fnv::fnv1a(id.bytes())
     }
 
     pub(crate) fn pod_of<'a>(&self, snapshot: &'a Snapshot, cgroup: u64) -> Option<&'a Pod> {

@@ -5,6 +5,7 @@
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::event::{Actor, Event, Ktime, Record};
+use crate::fnv::fnv1a;
 use crate::host::proc::{Proc, Process};
 use crate::k8s::cgroup::parse_cgroup_path;
 
@@ -49,7 +50,7 @@ impl Hybrid {
         let at = record.at;
         let (cgroup, netns, tgid) = parts(&mut record.event)?;
         let path = self.pod(netns, tgid, at)?;
-        let id = MADE | hash(&path);
+        let id = MADE | fnv1a(path.bytes());
         *cgroup = id;
         self.told.insert(id).then_some(Record { at, event: Event::Cgroup { id, path } })
     }
@@ -98,10 +99,6 @@ fn pod_path(path: &str) -> Option<String> {
     let is_pod = |end: &usize| parse_cgroup_path(&components[..*end].join("/")).is_some_and(|c| c.pod_uid.is_some());
     let end = (1..=components.len()).find(is_pod)?;
     Some(components[..end].join("/"))
-}
-
-fn hash(path: &str) -> u64 {
-    path.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 /// Cgroup, network namespace and process of an event that belongs to a socket.

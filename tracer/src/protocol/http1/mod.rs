@@ -140,9 +140,7 @@ fn cut(text: &str, max: usize) -> &str {
 /// FNV-1a (64 bit) of the request line, at most the bytes that a flight record keeps of it: so the same request has the
 /// same hash however it was seen.
 fn line_hash(bytes: &[u8]) -> u64 {
-    const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
-    const PRIME: u64 = 0x0000_0100_0000_01b3;
     let line = bytes.split(|byte| matches!(byte, b'\r' | b'\n')).next().unwrap_or_default();
     let line = &line[..line.len().min(FLIGHT_LINE)];
-    line.iter().fold(OFFSET, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(PRIME))
+    crate::fnv::fnv1a(line.iter().copied())
 }
