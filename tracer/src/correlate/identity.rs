@@ -221,10 +221,6 @@ impl Identity {
         self.comms.get(&cgroup).map(String::as_str)
     }
 
-    pub(crate) fn knows_process(&self, tgid: u32) -> bool {
-        self.processes.contains_key(&tgid)
-    }
-
     /// The pod that lives in a network namespace, if it is a pod's own.
     pub(crate) fn pod_of_netns<'a>(&self, snapshot: &'a Snapshot, netns: u32) -> Option<&'a Pod> {
         let by_socket = self.netns.get(&netns).and_then(|cgroup| self.pod_of(snapshot, *cgroup));

@@ -248,6 +248,7 @@ impl Correlator {
                 }
                 self.lost = totals;
             }
+            Event::Opaque { processes } => self.opaque_tls = processes,
             Event::Cgroup { .. } | Event::Host(_) | Event::Tick => {}
         }
     }
@@ -255,7 +256,7 @@ impl Correlator {
     fn ask_process(&mut self, tgid: Option<u32>) {
         if let Some(tgid) = tgid
             && tgid != 0
-            && !self.identity.knows_process(tgid)
+            // Even of a known one: it may have replaced its program since.
             && self.wanted_processes.len() < 10_000
             && self.wanted_processes.insert(tgid)
         {

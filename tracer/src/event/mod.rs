@@ -51,6 +51,10 @@ pub enum Event {
     Lost {
         totals: Vec<(String, u64)>,
     },
+    /// How many processes were seen so far whose connections carry TLS.
+    Opaque {
+        processes: u64,
+    },
     /// Time passes; nothing else makes it pass for the core.
     Tick,
 }

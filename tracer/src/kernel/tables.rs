@@ -5,7 +5,7 @@ use std::time::Duration;
 use aya::Ebpf;
 use rustc_hash::FxHashMap;
 use tracer_common::Actor;
-use tracer_common::conn::{Conn, HeadKey, conn_flag};
+use tracer_common::conn::{Conn, HeadKey, conn_flag, protocol};
 use tracer_common::event::{ConnectAttempt, DnsKey, DnsPending, Heads, PendingConnect};
 use tracer_common::stats::{Counter, CounterKey, Stat};
 use zerocopy::FromZeros;
@@ -70,6 +70,17 @@ impl Tables {
             }
         })?;
         Ok(open)
+    }
+
+    /// Whose connections carry TLS now: cgroup, and the process where it connected.
+    pub fn opaque(&self) -> Result<Vec<(u64, u32)>, MapError> {
+        let mut opaque = Vec::new();
+        self.conn.for_each(|_, conn| {
+            if conn.protocol == protocol::TLS {
+                opaque.push((conn.cgroup_id, conn.connector.tgid));
+            }
+        })?;
+        Ok(opaque)
     }
 
     /// One connection's record.

@@ -26,6 +26,7 @@ use crate::k8s::Snapshot;
 use crate::kernel::{self, Kernel, KernelNames};
 use crate::sink::line::{Ready, SkippedHook, SnapshotSize};
 use crate::sink::{Printer, Sink};
+use rustc_hash::FxHashSet;
 
 /// Events taken from the rings before anything else is looked at.
 const BATCH: usize = 4096;
@@ -38,6 +39,8 @@ const LOOK_NS: Ktime = 20_000_000;
 const SECOND_NS: Ktime = 1_000_000_000;
 /// Between two looks for connections whose end was missed.
 const IDLE_NS: Ktime = 30 * SECOND_NS;
+/// Opaque processes told apart.
+const OPAQUE: usize = 10_000;
 /// An answer may lead to a question; so many times at once.
 const ROUNDS: usize = 3;
 
@@ -68,6 +71,7 @@ pub struct Live<S> {
     last_idle: Ktime,
     last_look: Ktime,
     look_wanted: bool,
+    opaque: FxHashSet<(u64, u32)>,
 }
 
 impl<S: Sink> Live<S> {
@@ -117,6 +121,7 @@ impl<S: Sink> Live<S> {
             last_idle: now,
             last_look: 0,
             look_wanted: false,
+            opaque: FxHashSet::default(),
         };
         live.feed.printer().ready(&ready).map_err(PipelineError::Output)?;
         live.feed.progress().begin(ready.hooks.len(), ready.cgroup.as_deref());
@@ -211,6 +216,7 @@ impl<S: Sink> Live<S> {
             self.last_second = now;
             let pods = self.node.late_pods();
             self.tell_facts(pods, now)?;
+            self.count_opaque(now)?;
             self.feed.flush_file()?;
             self.show_progress(now)?;
         }
@@ -219,6 +225,21 @@ impl<S: Sink> Live<S> {
             sweep::forget_idle(&self.kernel, now)?;
         }
         self.feed.push(Record { at: now, event: Event::Tick })
+    }
+
+    /// Counts the processes whose connections can't be read: those open now, added to those of earlier looks.
+    fn count_opaque(&mut self, at: Ktime) -> Result<(), PipelineError> {
+        let before = self.opaque.len();
+        for (cgroup, tgid) in self.kernel.tables.opaque()? {
+            let path = self.naming.path(cgroup).map(str::to_owned);
+            if self.naming.observes(path.as_deref()) && self.opaque.len() < OPAQUE {
+                self.opaque.insert((cgroup, tgid));
+            }
+        }
+        if self.opaque.len() == before {
+            return Ok(());
+        }
+        self.feed.push(Record { at, event: Event::Opaque { processes: self.opaque.len() as u64 } })
     }
 
     /// Tells the core what it asked for.

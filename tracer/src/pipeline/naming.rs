@@ -91,7 +91,7 @@ fn cgroup_of(event: &Event) -> Option<u64> {
         Event::Drop(_) | Event::Icmp(_) => 0,
         Event::Dns(dns) => dns.cgroup,
         Event::Process(process) => process.cgroup,
-        Event::Cgroup { .. } | Event::Host(_) | Event::Lost { .. } | Event::Tick => 0,
+        Event::Cgroup { .. } | Event::Host(_) | Event::Lost { .. } | Event::Opaque { .. } | Event::Tick => 0,
     };
     (id != 0).then_some(id)
 }
@@ -106,7 +106,13 @@ fn is_by(event: &Event, tgid: u32) -> bool {
         Event::Dns(dns) => dns.actor.tgid,
         Event::Process(process) => process.tgid,
         // The process in whose context a packet is dropped is often any process: never filtered by it.
-        Event::Drop(_) | Event::Icmp(_) | Event::Cgroup { .. } | Event::Host(_) | Event::Lost { .. } | Event::Tick => 0,
+        Event::Drop(_)
+        | Event::Icmp(_)
+        | Event::Cgroup { .. }
+        | Event::Host(_)
+        | Event::Lost { .. }
+        | Event::Opaque { .. }
+        | Event::Tick => 0,
     };
     by != 0 && by == tgid
 }
