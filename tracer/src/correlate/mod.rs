@@ -127,7 +127,11 @@ impl Correlator {
 
     /// A cgroup's inhabitant, for the summary.
     pub fn name_of_cgroup(&self, cgroup: u64) -> Option<verdict::Hop> {
-        let who = self.identity.who(&self.snapshot, cgroup, None);
+        let mut who = self.identity.who(&self.snapshot, cgroup, None);
+        // A cgroup that is no container's holds many processes: its path says more than the name of one of them.
+        if !who.is_pod() && who.container.is_none() {
+            who.process = self.identity.path_of(cgroup).map(str::to_owned).or(who.process);
+        }
         (who != Who::default()).then(|| who.hop())
     }
 
