@@ -13,8 +13,8 @@ use crate::{
 
 /// Longer chains are loops.
 const DEPTH: usize = 16;
-/// Calls that may be meant, of which the verdicts are compared.
-const CANDIDATES: usize = 64;
+/// Calls that may be meant: more aren't listed.
+const CANDIDATES: usize = 8;
 /// A gateway may answer before it lets go of its upstream (haproxy resets it 125 µs after its 504).
 pub(crate) const SLACK_NS: u64 = 5_000_000;
 /// A call that was pending for less when its request failed is no reason for it.
@@ -83,6 +83,7 @@ impl Correlator {
         let mut perhaps: Vec<Call> = Vec::new();
         let mut well: Vec<Exchange> = Vec::new();
         let mut healed = 0;
+        let mut waiting = 0;
         for call in calls {
             let standing = call.standing(until.saturating_add(SLACK_NS), min);
             if standing == Standing::Well {
@@ -102,7 +103,9 @@ impl Correlator {
                 Belongs::No => {}
                 _ if standing == Standing::Failed && self.healed(&call, until) => healed += 1,
                 Belongs::Yes(link) => sure.push((call, link)),
-                Belongs::Perhaps => perhaps.push(call),
+                // What was still waiting when the answer came didn't cause it, or nobody can say so.
+                Belongs::Perhaps if standing == Standing::Failed => perhaps.push(call),
+                Belongs::Perhaps => waiting += 1,
             }
         }
         // The last one that failed decides; what is merely pending counts when nothing failed.
@@ -121,8 +124,12 @@ impl Correlator {
             return self.follow(chain, &call, until, link);
         }
         if !perhaps.is_empty() {
-            let relay = self.proxy(server);
-            return self.agree(chain, perhaps, server, until, relay.as_deref());
+            chain.leaf = self.ambiguous(&perhaps);
+            return;
+        }
+        if waiting > 0 && server.status().is_none_or(|status| status == 504) {
+            chain.leaf = Leaf::Ambiguous(vec![format!("one of {waiting} calls without an answer yet")]);
+            return;
         }
         let proxy = self.proxy(server);
         if proxy.is_some()
@@ -157,36 +164,26 @@ impl Correlator {
         }
     }
 
-    /// Several requests may own the calls. A relay's are told apart by what it relays: the same method and path, and a
-    /// status that the call's end gives; if all of these lead to the same cause and origin, it is told. An application may
-    /// have failed on its own account beside others' failing calls, so for it nothing is.
-    fn agree<'a>(
-        &'a self,
-        chain: &mut Chain<'a>,
-        calls: Vec<Call>,
-        server: &Exchange,
-        until: Ktime,
-        relay: Option<&str>,
-    ) {
-        let mut branches: Vec<(Chain<'a>, verdict::Judgement)> = Vec::new();
-        let fits = |call: &&Call| relay.is_none_or(|relay| relays(relay, server, call));
-        for call in calls.iter().filter(fits).take(CANDIDATES) {
-            let mut branch = chain.clone();
-            self.follow(&mut branch, call, until, Link::Time);
-            let judgement = verdict::judge(&branch, &self.context());
-            if !branches.iter().any(|(_, j)| j.fingerprint() == judgement.fingerprint()) {
-                branches.push((branch, judgement));
+    /// Several requests may own the calls: none is asserted, what failed is listed.
+    fn ambiguous(&self, calls: &[Call]) -> Leaf<'static> {
+        let mut seen: Vec<String> = Vec::new();
+        for call in calls {
+            let what = match call {
+                Call::Exchange(x) => outcome(x, Ktime::MAX),
+                Call::Connect(_) | Call::Attempt(..) => "connect failed".to_owned(),
+                Call::End(..) => "connection broke".to_owned(),
+                Call::Lookup(_) => "not resolved".to_owned(),
+            };
+            let text = format!("{}: {what}", self.place(call));
+            if !seen.contains(&text) {
+                seen.push(text);
+            }
+            if seen.len() >= CANDIDATES {
+                break;
             }
         }
-        match branches.as_slice() {
-            [(branch, _)] if relay.is_some() => *chain = branch.clone(),
-            _ => {
-                let mut causes: Vec<String> = branches.iter().map(|(_, j)| j.label()).collect();
-                causes.sort();
-                causes.dedup();
-                chain.leaf = Leaf::Ambiguous(causes);
-            }
-        }
+        seen.sort();
+        Leaf::Ambiguous(seen)
     }
 
     /// A proxy that answers without trying may have marked its servers down: then what its last connects failed of counts.
@@ -266,22 +263,6 @@ impl Correlator {
                 again.iter().any(|l| !l.failed() && l.name == failed.name && l.actor.tgid == failed.actor.tgid)
             }
         }
-    }
-}
-
-/// Whether a relay's answer may come from that call: it passes a status on, makes 502 or 504 of an answer that doesn't
-/// come, 504 of a connect that nobody answers, and of a refused one 502, or 503 where its kind does.
-fn relays(relay: &str, server: &Exchange, call: &Call) -> bool {
-    let status = server.status();
-    let refused = match relay {
-        "haproxy" | "envoy" | "contour" | "pilot-agent" | "varnishd" => 503,
-        _ => 502,
-    };
-    match call {
-        Call::Exchange(x) if x.status().is_none() => same_request(server, x) && matches!(status, Some(502 | 504)),
-        Call::Exchange(x) => same_request(server, x) && x.status() == status,
-        Call::Connect(_) | Call::Attempt(..) => status == Some(refused) || status == Some(504),
-        Call::End(..) | Call::Lookup(_) => false,
     }
 }
 

@@ -11,8 +11,8 @@ use crate::kernel::map::MapError;
 
 /// A DNS query without an answer for so long won't get one: resolvers wait 5 s by default.
 const DNS_AGE: Duration = Duration::from_secs(6);
-/// A DNS query that a look finds open for so long may be what a request waits for.
-const DNS_OPEN: Duration = Duration::from_millis(50);
+/// Every DNS query that a look finds open: the core knows which of them was waited for.
+const DNS_OPEN: Duration = Duration::ZERO;
 /// A connect that hasn't sent a SYN after so long never will.
 const CONNECT_AGE: Duration = Duration::from_millis(150);
 /// Records of idle connections whose end was missed.
