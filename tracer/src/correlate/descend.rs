@@ -84,8 +84,9 @@ impl Correlator {
         let mut well: Vec<Exchange> = Vec::new();
         let mut healed = 0;
         let mut waiting = 0;
+        let settled = until.saturating_add(SLACK_NS);
         for call in calls {
-            let standing = call.standing(until.saturating_add(SLACK_NS), min);
+            let standing = call.standing(settled, min);
             if standing == Standing::Well {
                 if let Call::Exchange(x) = &call
                     && link::belongs(self, container, server, &call) != Belongs::No
@@ -103,15 +104,13 @@ impl Correlator {
                 Belongs::No => {}
                 _ if standing == Standing::Failed && self.healed(&call, until) => healed += 1,
                 Belongs::Yes(link) => sure.push((call, link)),
-                // What was still waiting when the answer came didn't cause it, or nobody can say so.
+                // It may be what the request gave up on.
                 Belongs::Perhaps if standing == Standing::Failed => perhaps.push(call),
                 Belongs::Perhaps => waiting += 1,
             }
         }
         // The last one that failed decides; what is merely pending counts when nothing failed.
-        sure.sort_by_key(|(call, _)| {
-            (call.standing(until.saturating_add(SLACK_NS), min) == Standing::Failed, call.end(), call.start())
-        });
+        sure.sort_by_key(|(call, _)| (call.standing(settled, min) == Standing::Failed, call.end(), call.start()));
         if let Some((call, link)) = sure.pop() {
             // Earlier tries of the same are the same failure.
             let place = self.place(&call);
@@ -127,7 +126,7 @@ impl Correlator {
             chain.leaf = self.ambiguous(&perhaps);
             return;
         }
-        if waiting > 0 && server.status().is_none_or(|status| status == 504) {
+        if waiting > 0 {
             chain.leaf = Leaf::Ambiguous(vec![format!("one of {waiting} calls without an answer yet")]);
             return;
         }

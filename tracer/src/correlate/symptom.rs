@@ -134,8 +134,7 @@ impl Correlator {
                     Some(client) if client.outcome != Outcome::Open => {
                         return self.consider_call(Call::Exchange(client.clone()));
                     }
-                    Some(client) if !self.finishing && self.now < x.end_ns + PATIENCE_NS => {
-                        let _ = client;
+                    Some(_) if !self.finishing && self.now < x.end_ns + PATIENCE_NS => {
                         return Decision::Later(self.now + AGAIN_NS);
                     }
                     _ => return self.outermost(call),
