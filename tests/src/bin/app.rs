@@ -34,10 +34,13 @@ enum Command {
         #[arg(long)]
         listen: SocketAddr,
     },
-    /// Ignore every SYN.
+    /// Accept nothing, and ignore every SYN.
     Blackhole {
         #[arg(long)]
         listen: SocketAddr,
+        /// Leave room in the accept queue, so that connects succeed.
+        #[arg(long)]
+        room: bool,
     },
     /// Hold namespaces open.
     Pause,
@@ -67,7 +70,7 @@ fn main() -> Result<()> {
             Ok(())
         }
         Command::Redis { listen } => side::redis(&bind(listen)?),
-        Command::Blackhole { listen } => side::blackhole(listen),
+        Command::Blackhole { listen, room } => side::blackhole(listen, room),
         Command::Pause => side::pause(),
     }
 }

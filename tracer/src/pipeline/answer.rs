@@ -5,9 +5,9 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use super::naming::Naming;
 use crate::correlate::Want;
 use crate::event::HostFact;
-use crate::host::listeners;
 use crate::host::proc::{Proc, Process};
 use crate::host::{HostRoot, pod_logs};
+use crate::host::{listeners, netstat};
 use crate::k8s::cgroup::parse_cgroup_path;
 
 /// Reads the node.
@@ -74,6 +74,10 @@ impl Node {
                 let mut ports: Vec<u16> = found.into_iter().map(|listener| listener.port).collect();
                 ports.dedup();
                 Some(HostFact::Listeners { netns: *netns, ports })
+            }
+            Want::ListenCounts { netns } => {
+                let found = netstat::listen_counts(&self.proc, member(*netns)?).ok()?;
+                Some(HostFact::ListenCounts { netns: *netns, overflows: found.overflows, drops: found.drops })
             }
         };
         wants.iter().filter_map(answer).collect()

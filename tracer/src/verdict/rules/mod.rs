@@ -3,6 +3,7 @@
 use super::{Context, Judgement};
 use crate::correlate::Chain;
 
+mod accept_queue_overflow;
 mod app_crash;
 mod app_error;
 mod common;
@@ -33,9 +34,10 @@ type Rule = fn(&Chain<'_>, &Context<'_>) -> Option<Judgement>;
 
 /// The order is the precedence: what destroyed a process or a packet before what is merely missing, and an application's
 /// own error last.
-pub(super) const RULES: [Rule; 21] = [
+pub(super) const RULES: [Rule; 22] = [
     oom_killed::judge,
     app_crash::judge,
+    accept_queue_overflow::judge,
     service_port_unknown::judge,
     service_endpoints::judge,
     dns_unavailable::judge,
