@@ -45,6 +45,8 @@ pub mod conn_flag {
     pub const PIPELINE_OVERFLOW: u32 = 1 << 7;
     /// The failed connect ended inside the `connect` call that began it.
     pub const SYNCHRONOUS: u32 = 1 << 8;
+    /// It is older than the tracer: the iterator found it.
+    pub const EXISTING: u32 = 1 << 9;
 }
 
 /// Facts about a request, or'ed into [`Request::flags`].
@@ -130,6 +132,9 @@ pub struct Conn {
     pub state: u32,
     /// `sk_err` reported for it, 0 if none.
     pub error: u32,
+    /// Sequence number of the first byte of the last final response.
+    pub response_seq: u32,
+    pub pad: u32,
     /// Payload bytes sent and received (of connections that aren't dismissed).
     pub bytes: [u64; 2],
     /// When payload was last sent and received.
@@ -145,4 +150,4 @@ pub struct HeadKey {
     pub slot: u64,
 }
 
-const _: () = assert!(size_of::<Request>() == 64 && size_of::<Conn>() == 456);
+const _: () = assert!(size_of::<Request>() == 64 && size_of::<Conn>() == 464);
