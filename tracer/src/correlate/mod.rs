@@ -30,7 +30,7 @@ mod options;
 mod symptom;
 mod window;
 
-pub(crate) use chain::{Chain, ConnectLeaf, Leaf, ServerLeaf, Target};
+pub(crate) use chain::{Chain, ConnectLeaf, Leaf, LookupLeaf, ServerLeaf, Target};
 pub(crate) use identity::{Identity, Who, service_name};
 pub(crate) use leaf::ECONNREFUSED;
 pub(crate) use lookup::LookupOutcome;
