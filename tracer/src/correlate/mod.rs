@@ -58,6 +58,8 @@ pub struct Correlator {
     consumed: FxHashMap<u64, Ktime>,
     incidents: fold::Incidents,
     lost: Vec<(String, u64)>,
+    /// When events that may be evidence were last found lost.
+    pub(crate) lost_at: Option<Ktime>,
     /// When flight records were last found overwritten before they were read.
     pub(crate) overwritten_at: Option<Ktime>,
     wants: Vec<Want>,
@@ -82,6 +84,7 @@ impl Correlator {
             consumed: FxHashMap::default(),
             incidents: fold::Incidents::default(),
             lost: Vec::new(),
+            lost_at: None,
             overwritten_at: None,
             wants: Vec::new(),
             wanted_processes: FxHashSet::default(),
@@ -250,7 +253,11 @@ impl Correlator {
                 if flight(&totals) > flight(&self.lost) {
                     self.overwritten_at = Some(at);
                 }
+                let before = self.lost_failures();
                 self.lost = totals;
+                if self.lost_failures() > before {
+                    self.lost_at = Some(at);
+                }
             }
             Event::Opaque { processes } => self.opaque_tls = processes,
             Event::Cgroup { .. } | Event::Host(_) | Event::Tick => {}
