@@ -67,6 +67,7 @@ pub struct Correlator {
     now: Ktime,
     finishing: bool,
     opaque_tls: u64,
+    joined: u64,
 }
 
 impl Correlator {
@@ -91,6 +92,7 @@ impl Correlator {
             now: 0,
             finishing: false,
             opaque_tls: 0,
+            joined: 0,
         }
     }
 
@@ -124,6 +126,7 @@ impl Correlator {
         Coverage {
             lost_events: self.losses().map(|(_, count)| count).sum(),
             opaque_tls_processes: self.opaque_tls,
+            joined_connections: self.joined,
             notes,
         }
     }
@@ -260,6 +263,7 @@ impl Correlator {
                 }
             }
             Event::Opaque { processes } => self.opaque_tls = processes,
+            Event::Joined { connections } => self.joined = connections,
             Event::Cgroup { .. } | Event::Host(_) | Event::Tick => {}
         }
     }
