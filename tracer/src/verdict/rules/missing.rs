@@ -26,11 +26,10 @@ pub(super) struct Missing<'a> {
 }
 
 /// A Service that was asked by its own address and has no ready endpoint.
-pub(super) fn unanswered<'a>(leaf: &ConnectLeaf<'a>, context: &Context<'_>) -> Option<&'a Service> {
+pub(super) fn without_endpoints<'a>(leaf: &ConnectLeaf<'a>, context: &Context<'_>) -> Option<&'a Service> {
     let service = leaf.target.service?;
     // One of its pods, asked directly, answers for itself.
-    let mut own = service.spec.cluster_ips.iter().chain(&service.spec.cluster_ip);
-    let own = own.any(|ip| *ip == leaf.connect.remote.ip().to_string());
+    let own = service.is_at(leaf.connect.remote.ip());
     let declared = service.spec.ports.iter().any(|p| p.port == leaf.connect.remote.port());
     let endpoints = context.snapshot.endpoints(service);
     // The rejection of a Service without endpoints is a netfilter rule of the node, and its ICMP is rate-limited: a drop
@@ -45,7 +44,7 @@ impl<'a> Missing<'a> {
     pub(super) fn of(chain: &'a Chain<'a>, context: &'a Context<'_>) -> Option<Self> {
         let Leaf::Connect(leaf) = &chain.leaf else { return None };
         let snapshot = context.snapshot;
-        if let Some(service) = unanswered(leaf, context) {
+        if let Some(service) = without_endpoints(leaf, context) {
             let mut pods = snapshot.selected_pods(service);
             if pods.is_empty() {
                 let evicted = |pod: &&Pod| is_wanted(snapshot, pod) && trouble(snapshot, pod).is_some();
@@ -127,7 +126,7 @@ impl<'a> Missing<'a> {
     /// The empty Service, the connect, and the state of the pods.
     pub(super) fn evidence(&self, context: &Context<'_>) -> Vec<Evidence> {
         let mut found = Vec::new();
-        if let Some(service) = self.service.filter(|_| unanswered(self.leaf, context).is_some()) {
+        if let Some(service) = self.service.filter(|_| without_endpoints(self.leaf, context).is_some()) {
             found.push(evidence("service", None, format!("Service {} has no ready endpoint", service_name(service))));
         }
         found.push(connect_evidence(context, self.leaf));

@@ -2,7 +2,7 @@
 
 use super::{
     common::connect_evidence,
-    missing::{Missing, rejection, unanswered},
+    missing::{Missing, rejection, without_endpoints},
 };
 use crate::{
     correlate::{Chain, Leaf, service_name},
@@ -12,7 +12,7 @@ use crate::{
 
 pub(super) fn judge(chain: &Chain<'_>, context: &Context<'_>) -> Option<Judgement> {
     let Leaf::Connect(leaf) = &chain.leaf else { return None };
-    let service = unanswered(leaf, context)?;
+    let service = without_endpoints(leaf, context)?;
     let name = service_name(service);
     let evidence = [endpoints_evidence(&name), connect_evidence(context, leaf)];
     if let Some(missing) = Missing::of(chain, context) {
