@@ -21,6 +21,9 @@ pub struct Route {
     pub calls: Vec<Call>,
     #[serde(default)]
     pub misbehave: Option<Misbehave>,
+    /// Every so manieth request of the process is answered with 503, the first one too.
+    #[serde(default)]
+    pub fail_every: u32,
     /// Response headers besides the framing.
     #[serde(default)]
     pub headers: BTreeMap<String, String>,
@@ -28,7 +31,15 @@ pub struct Route {
 
 impl Default for Route {
     fn default() -> Self {
-        Self { status: 200, body: String::new(), delay_ms: 0, calls: vec![], misbehave: None, headers: BTreeMap::new() }
+        Self {
+            status: 200,
+            body: String::new(),
+            delay_ms: 0,
+            calls: vec![],
+            misbehave: None,
+            fail_every: 0,
+            headers: BTreeMap::new(),
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand, ValueEnum};
-use tracer_tests::app::{Routes, client, event_loop, side, threads};
+use tracer_tests::app::{Routes, client, event_loop, kubelet, side, threads};
 
 #[derive(Parser)]
 struct Arguments {
@@ -39,6 +39,12 @@ enum Command {
         #[arg(long)]
         listen: SocketAddr,
     },
+    /// Probe pods as the kubelet does, and kill what fails its liveness probe.
+    Kubelet {
+        /// Probes, JSON.
+        #[arg(long)]
+        probes: PathBuf,
+    },
     /// Hold namespaces open.
     Pause,
 }
@@ -68,6 +74,10 @@ fn main() -> Result<()> {
         }
         Command::Redis { listen } => side::redis(&bind(listen)?),
         Command::Blackhole { listen } => side::blackhole(listen),
+        Command::Kubelet { probes } => {
+            let text = std::fs::read_to_string(&probes).with_context(|| format!("cannot read {}", probes.display()))?;
+            kubelet::run(serde_json::from_str(&text)?)
+        }
         Command::Pause => side::pause(),
     }
 }

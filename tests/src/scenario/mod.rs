@@ -59,6 +59,8 @@ pub enum Fault {
     Firewall(FirewallRule),
     /// The DNS server's process is stopped: queries arrive and nobody answers.
     StopDns,
+    /// The kubelet begins to probe.
+    StartKubelet,
 }
 
 /// One run of the load client.

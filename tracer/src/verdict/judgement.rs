@@ -32,6 +32,14 @@ pub mod cause {
     pub const FIREWALL_REJECT: &str = "firewall-reject";
     pub const SERVICE_PORT_UNKNOWN: &str = "service-port-unknown";
     pub const RATE_LIMITED: &str = "rate-limited";
+    pub const CRASH_LOOP: &str = "crash-loop";
+    pub const CONFIG_ERROR: &str = "config-error";
+    pub const IMAGE_ERROR: &str = "image-error";
+    pub const PROBE_FAILING: &str = "probe-failing";
+    pub const LIVENESS_RESTART: &str = "liveness-restart";
+    pub const NODE_PRESSURE: &str = "node-pressure";
+    pub const CONTROL_PLANE_UNAVAILABLE: &str = "control-plane-unavailable";
+    pub const LOCAL_TRAFFIC_POLICY: &str = "local-traffic-policy";
     pub const UNKNOWN: &str = "unknown";
 }
 
