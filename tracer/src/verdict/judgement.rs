@@ -32,6 +32,10 @@ pub mod cause {
     pub const FIREWALL_REJECT: &str = "firewall-reject";
     pub const SERVICE_PORT_UNKNOWN: &str = "service-port-unknown";
     pub const RATE_LIMITED: &str = "rate-limited";
+    pub const CPU_THROTTLED: &str = "cpu-throttled";
+    pub const FD_EXHAUSTED: &str = "fd-exhausted";
+    pub const DISK_FULL: &str = "disk-full";
+    pub const STORAGE_ERROR: &str = "storage-error";
     pub const UNKNOWN: &str = "unknown";
 }
 
