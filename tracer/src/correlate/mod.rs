@@ -31,7 +31,7 @@ mod options;
 mod symptom;
 mod window;
 
-pub(crate) use chain::{Chain, ConnectLeaf, Leaf, ServerLeaf, Target};
+pub(crate) use chain::{Chain, ConnectLeaf, Leaf, LookupLeaf, ServerLeaf, Target};
 pub(crate) use identity::{Identity, Who, service_name};
 pub(crate) use inquiry::Around;
 pub(crate) use leaf::ECONNREFUSED;
@@ -63,6 +63,8 @@ pub struct Correlator {
     inquiries: inquiry::Inquiries,
     incidents: fold::Incidents,
     lost: Vec<(String, u64)>,
+    /// When events that may be evidence were last found lost.
+    pub(crate) lost_at: Option<Ktime>,
     /// When flight records were last found overwritten before they were read.
     pub(crate) overwritten_at: Option<Ktime>,
     wants: Vec<Want>,
@@ -70,6 +72,7 @@ pub struct Correlator {
     now: Ktime,
     finishing: bool,
     opaque_tls: u64,
+    joined: u64,
 }
 
 impl Correlator {
@@ -88,12 +91,14 @@ impl Correlator {
             inquiries: inquiry::Inquiries::default(),
             incidents: fold::Incidents::default(),
             lost: Vec::new(),
+            lost_at: None,
             overwritten_at: None,
             wants: Vec::new(),
             wanted_processes: FxHashSet::default(),
             now: 0,
             finishing: false,
             opaque_tls: 0,
+            joined: 0,
         }
     }
 
@@ -130,6 +135,7 @@ impl Correlator {
         Coverage {
             lost_events: self.losses().map(|(_, count)| count).sum(),
             opaque_tls_processes: self.opaque_tls,
+            joined_connections: self.joined,
             notes,
         }
     }
@@ -259,9 +265,14 @@ impl Correlator {
                 if flight(&totals) > flight(&self.lost) {
                     self.overwritten_at = Some(at);
                 }
+                let before = self.lost_failures();
                 self.lost = totals;
+                if self.lost_failures() > before {
+                    self.lost_at = Some(at);
+                }
             }
             Event::Opaque { processes } => self.opaque_tls = processes,
+            Event::Joined { connections } => self.joined = connections,
             Event::Host(fact) => self.inquiries.learn(at, &fact),
             Event::Cgroup { .. } | Event::Tick => {}
         }
