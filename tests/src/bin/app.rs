@@ -26,6 +26,9 @@ enum Command {
         /// Path to behaviour, JSON or YAML.
         #[arg(long)]
         routes: PathBuf,
+        /// Use up all descriptors but so many.
+        #[arg(long)]
+        spare_descriptors: Option<usize>,
     },
     /// Send requests and print what came back as JSON.
     Client(client::Client),
@@ -58,10 +61,11 @@ enum Model {
 
 fn main() -> Result<()> {
     match Arguments::parse().command {
-        Command::Serve { listen, model, routes } => {
+        Command::Serve { listen, model, routes, spare_descriptors } => {
             let text = std::fs::read_to_string(&routes).with_context(|| format!("cannot read {}", routes.display()))?;
             let routes: Routes = serde_yaml_ng::from_str(&text)?;
             let listener = bind(listen)?;
+            let _held = spare_descriptors.map(side::use_up_descriptors);
             match model {
                 Model::ThreadPerRequest => threads::thread_per_request(&listener, routes),
                 Model::ThreadPool => threads::thread_pool(&listener, routes),

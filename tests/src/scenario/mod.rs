@@ -13,7 +13,7 @@ pub use self::{
     runner::{Outcome, run},
 };
 use crate::{
-    cluster::ClusterSpec,
+    cluster::{ClusterSpec, Volume},
     firewall::{FirewallRule, Isolation},
 };
 
@@ -57,6 +57,8 @@ impl Scenario {
 pub enum Fault {
     Isolate(Isolation),
     Firewall(FirewallRule),
+    /// A pod gets a volume, which may have no room, or fail.
+    Volume(Volume),
     /// The DNS server's process is stopped: queries arrive and nobody answers.
     StopDns,
     /// The kubelet begins to probe.

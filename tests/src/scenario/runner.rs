@@ -57,6 +57,7 @@ pub fn inject(cluster: &mut Cluster, fault: &Fault) -> Result<()> {
         Fault::Isolate(isolation) => cluster.isolate(isolation),
         Fault::Firewall(rule) => cluster.add_firewall_rule(rule),
         Fault::StartKubelet => cluster.start_kubelet(),
+        Fault::Volume(volume) => cluster.mount_volume(volume),
         Fault::StopDns => cluster.signal_server("coredns", Signal::SIGSTOP),
     }
 }

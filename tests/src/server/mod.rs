@@ -47,6 +47,9 @@ pub enum Server {
         model: Model,
         #[serde(default)]
         routes: Routes,
+        /// All descriptors but so many are used up from the start.
+        #[serde(default)]
+        spare_descriptors: Option<usize>,
     },
     Redis {
         port: u16,
@@ -92,11 +95,16 @@ impl Server {
         let app = app_binary()?.display().to_string();
         Ok(match self {
             Self::None => None,
-            Self::App { port, model, routes } => {
+            Self::App { port, model, routes, spare_descriptors } => {
                 let file = directory.join("routes.json");
                 write(&file, &plan.expand(&serde_json::to_string_pretty(routes)?)?)?;
                 let listen = format!("{any}:{port}");
-                Some(words(&[&app, "serve", "--listen", &listen, "--model", model.name(), "--routes", path(&file)?]))
+                let mut words =
+                    words(&[&app, "serve", "--listen", &listen, "--model", model.name(), "--routes", path(&file)?]);
+                if let Some(spare) = spare_descriptors {
+                    words.extend(["--spare-descriptors".to_owned(), spare.to_string()]);
+                }
+                Some(words)
             }
             Self::Redis { port } => Some(words(&[&app, "redis", "--listen", &format!("{any}:{port}")])),
             Self::Stuck { port } => {

@@ -1,6 +1,6 @@
 //! The way from a symptom down to the deepest element that failed: what the rules judge.
 
-use super::{call::Call, identity::Who};
+use super::{call::Call, identity::Who, inquiry::Around};
 use crate::{
     event::{Drop, Exchange, Icmp, Ktime, Process},
     k8s::model::{Pod, Service},
@@ -16,6 +16,8 @@ pub(crate) struct Chain<'a> {
     /// How each call was linked to its request.
     pub(crate) links: Vec<Link>,
     pub(crate) leaf: Leaf<'a>,
+    /// What the node said of the leaf.
+    pub(crate) around: Around,
     /// Exchanges passed on the way, client end or server end, to be reported once only.
     pub(crate) passed: Vec<(std::net::SocketAddr, u32)>,
     /// Connects and lookups likewise.

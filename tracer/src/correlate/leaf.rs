@@ -125,7 +125,7 @@ impl Correlator {
     }
 
     /// A Service with exactly one endpoint leaves no doubt about the pod.
-    fn only_endpoint<'a>(&'a self, mut target: Target<'a>) -> Target<'a> {
+    pub(crate) fn only_endpoint<'a>(&'a self, mut target: Target<'a>) -> Target<'a> {
         if let (Some(service), None) = (target.service, target.pod)
             && let [only] = self.snapshot.endpoints(service).ready.as_slice()
         {

@@ -11,6 +11,8 @@ use crate::event::{Connect, ConnectAttempt, Drop, Exchange, Icmp, Ktime, Outcome
 pub(crate) const KEEP_NS: u64 = 120_000_000_000;
 const EXCHANGES: usize = 120_000;
 const OTHERS: usize = 20_000;
+/// Exchanges of a container looked at for what was open beside one.
+pub(crate) const RECENT: usize = 1024;
 
 /// Number of a stored event, never reused.
 pub(crate) type Id = u64;

@@ -40,6 +40,10 @@ pub mod cause {
     pub const NODE_PRESSURE: &str = "node-pressure";
     pub const CONTROL_PLANE_UNAVAILABLE: &str = "control-plane-unavailable";
     pub const LOCAL_TRAFFIC_POLICY: &str = "local-traffic-policy";
+    pub const CPU_THROTTLED: &str = "cpu-throttled";
+    pub const FD_EXHAUSTED: &str = "fd-exhausted";
+    pub const DISK_FULL: &str = "disk-full";
+    pub const STORAGE_ERROR: &str = "storage-error";
     pub const UNKNOWN: &str = "unknown";
 }
 

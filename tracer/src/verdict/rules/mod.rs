@@ -10,11 +10,14 @@ mod config_error;
 mod connect_timeout;
 mod connection_reset;
 mod control_plane_unavailable;
+mod cpu_throttled;
 mod crash_loop;
+mod disk_full;
 mod dns_error;
 mod dns_timeout;
 mod dns_unavailable;
 mod external_unavailable;
+mod fd_exhausted;
 mod firewall_drop;
 mod firewall_reject;
 mod gateway_altered;
@@ -29,6 +32,7 @@ mod oom_killed;
 mod rate_limited;
 mod service_endpoints;
 mod service_port_unknown;
+mod storage_error;
 mod unknown;
 mod unreachable;
 mod upstream_timeout;
@@ -40,9 +44,12 @@ type Rule = fn(&Chain<'_>, &Context<'_>) -> Option<Judgement>;
 
 /// The order is the precedence: what destroyed a process or a packet before what is merely missing, and an application's
 /// own error last.
-pub(super) const RULES: [Rule; 27] = [
+pub(super) const RULES: &[Rule] = &[
     oom_killed::judge,
     app_crash::judge,
+    fd_exhausted::judge,
+    storage_error::judge,
+    disk_full::judge,
     service_port_unknown::judge,
     control_plane_unavailable::judge,
     node_pressure::judge,
@@ -63,6 +70,7 @@ pub(super) const RULES: [Rule; 27] = [
     no_listener::judge,
     connect_timeout::judge,
     connection_reset::judge,
+    cpu_throttled::judge,
     upstream_timeout::judge,
     rate_limited::judge,
     gateway_no_upstream::judge,
