@@ -37,10 +37,13 @@ enum Command {
         #[arg(long)]
         listen: SocketAddr,
     },
-    /// Ignore every SYN.
+    /// Accept nothing, and ignore every SYN.
     Blackhole {
         #[arg(long)]
         listen: SocketAddr,
+        /// Leave room in the accept queue, so that connects succeed.
+        #[arg(long)]
+        room: bool,
     },
     /// Probe pods as the kubelet does, and kill what fails its liveness probe.
     Kubelet {
@@ -82,6 +85,7 @@ fn main() -> Result<()> {
             let text = std::fs::read_to_string(&probes).with_context(|| format!("cannot read {}", probes.display()))?;
             kubelet::run(serde_json::from_str(&text)?)
         }
+        Command::Blackhole { listen, room } => side::blackhole(listen, room),
         Command::Pause => side::pause(),
     }
 }

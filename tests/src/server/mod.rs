@@ -54,9 +54,11 @@ pub enum Server {
     Redis {
         port: u16,
     },
-    /// Listens, but accepts nothing and has a full accept queue.
+    /// Listens, but accepts nothing; its accept queue is full unless there shall be room.
     Stuck {
         port: u16,
+        #[serde(default)]
+        room: bool,
     },
     Nginx(nginx::Nginx),
     Haproxy(haproxy::Haproxy),
@@ -69,7 +71,7 @@ impl Server {
     pub fn port(&self) -> Option<u16> {
         match self {
             Self::None => None,
-            Self::App { port, .. } | Self::Redis { port } | Self::Stuck { port } => Some(*port),
+            Self::App { port, .. } | Self::Redis { port } | Self::Stuck { port, .. } => Some(*port),
             Self::Nginx(nginx) => Some(nginx.port),
             Self::Haproxy(haproxy) => Some(haproxy.port),
             Self::Dns => Some(53),
@@ -107,11 +109,13 @@ impl Server {
                 Some(words)
             }
             Self::Redis { port } => Some(words(&[&app, "redis", "--listen", &format!("{any}:{port}")])),
-            Self::Stuck { port } => {
+            Self::Stuck { port, room } => {
                 let address =
                     plan.pods.iter().find(|pod| directory.ends_with(&pod.name)).context("a pod without a plan")?;
                 let listen = std::net::SocketAddr::new(address.addresses.of(plan.family), *port).to_string();
-                Some(words(&[&app, "blackhole", "--listen", &listen]))
+                let mut command = words(&[&app, "blackhole", "--listen", &listen]);
+                command.extend(room.then(|| "--room".to_owned()));
+                Some(command)
             }
             Self::Nginx(nginx) => {
                 write(&directory.join("nginx.conf"), &nginx.configuration(directory, any, plan)?)?;

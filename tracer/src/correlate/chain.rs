@@ -2,7 +2,7 @@
 
 use super::{call::Call, identity::Who, inquiry::Around};
 use crate::{
-    event::{Drop, Exchange, Icmp, Ktime, Process},
+    event::{Drop, Exchange, Icmp, Ktime, Process, UnansweredSyn},
     k8s::model::{Pod, Service},
     verdict::{Hop, Link},
 };
@@ -97,6 +97,10 @@ pub(crate) struct ConnectLeaf<'a> {
     pub(crate) icmp: Option<(Ktime, Icmp)>,
     /// A kernel on this node refused the segment: no socket wanted it there.
     pub(crate) refusal: Option<(Ktime, crate::event::Signal)>,
+    /// The SYN reached a listener on this node, which ignored it.
+    pub(crate) syn: Option<(Ktime, UnansweredSyn)>,
+    /// `ListenOverflows` and `ListenDrops` of that listener's network namespace.
+    pub(crate) listen_counts: Option<(u64, u64)>,
     /// Ports that the target's network namespace listens on.
     pub(crate) listening: Option<Vec<u16>>,
     /// A process of the target that the OOM killer took lately.

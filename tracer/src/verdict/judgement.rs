@@ -11,6 +11,7 @@ pub mod cause {
     pub const APP_ERROR: &str = "app-error";
     pub const APP_CRASH: &str = "app-crash";
     pub const OOM_KILLED: &str = "oom-killed";
+    pub const ACCEPT_QUEUE_OVERFLOW: &str = "accept-queue-overflow";
     pub const UPSTREAM_TIMEOUT: &str = "upstream-timeout";
     pub const EXTERNAL_UNAVAILABLE: &str = "external-unavailable";
     pub const NO_LISTENER: &str = "no-listener";

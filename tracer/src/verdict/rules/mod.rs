@@ -3,6 +3,7 @@
 use super::{Context, Judgement};
 use crate::correlate::Chain;
 
+mod accept_queue_overflow;
 mod app_crash;
 mod app_error;
 mod common;
@@ -50,6 +51,8 @@ pub(super) const RULES: &[Rule] = &[
     fd_exhausted::judge,
     storage_error::judge,
     disk_full::judge,
+pub(super) const RULES: [Rule; 22] = [
+    accept_queue_overflow::judge,
     service_port_unknown::judge,
     control_plane_unavailable::judge,
     node_pressure::judge,
