@@ -147,6 +147,8 @@ impl<S: Sink> Live<S> {
                 ready = self.kernel.rings.ready() => ready.map_err(PipelineError::Wait)?,
             }
             self.drain()?;
+            // A tick decides: what went well meanwhile has to be told before, however late this process runs.
+            self.answer()?;
             let now = clock::monotonic_ns();
             if now.saturating_sub(self.last_tick) >= TICK_NS {
                 self.last_tick = now;

@@ -32,6 +32,7 @@ pub mod cause {
     pub const FIREWALL_REJECT: &str = "firewall-reject";
     pub const SERVICE_PORT_UNKNOWN: &str = "service-port-unknown";
     pub const RATE_LIMITED: &str = "rate-limited";
+    pub const KEEPALIVE_RACE: &str = "keepalive-race";
     pub const UNKNOWN: &str = "unknown";
 }
 

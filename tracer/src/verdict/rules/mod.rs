@@ -16,6 +16,7 @@ mod firewall_drop;
 mod firewall_reject;
 mod gateway_altered;
 mod gateway_no_upstream;
+mod keepalive_race;
 mod network_policy_drop;
 mod no_listener;
 mod oom_killed;
@@ -33,9 +34,10 @@ type Rule = fn(&Chain<'_>, &Context<'_>) -> Option<Judgement>;
 
 /// The order is the precedence: what destroyed a process or a packet before what is merely missing, and an application's
 /// own error last.
-pub(super) const RULES: [Rule; 21] = [
+pub(super) const RULES: [Rule; 22] = [
     oom_killed::judge,
     app_crash::judge,
+    keepalive_race::judge,
     service_port_unknown::judge,
     service_endpoints::judge,
     dns_unavailable::judge,

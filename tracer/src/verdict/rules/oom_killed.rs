@@ -1,6 +1,6 @@
 //! `oom-killed`: the kernel killed it for memory while it had the request, or shortly before nobody listened any more.
 
-use super::common::{death_evidence, exchange_evidence, logs_command, server_origin, target_origin};
+use super::common::{death_evidence, exchange_evidence, logs_command, server_origin, target_label, target_origin};
 use crate::{
     correlate::{Chain, Leaf},
     verdict::{Context, Judgement, Origin, cause},
@@ -24,6 +24,14 @@ pub(super) fn judge(chain: &Chain<'_>, context: &Context<'_>) -> Option<Judgemen
             Some(
                 judgement(origin, &who, &process.comm, 0.9)
                     .because([death_evidence(context, *at, process), super::common::connect_evidence(context, leaf)]),
+            )
+        }
+        Leaf::Remote(leaf) => {
+            let (at, process) = leaf.deaths.iter().find(|(_, p)| p.oom_victim)?;
+            let who = target_label(&leaf.target);
+            Some(
+                judgement(target_origin(&leaf.target), &who, &process.comm, 0.95)
+                    .because([death_evidence(context, *at, process), exchange_evidence(context, &who, &leaf.exchange)]),
             )
         }
         Leaf::End(leaf) => {
