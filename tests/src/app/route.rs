@@ -97,6 +97,9 @@ pub struct Call {
     /// Keep the connection for the next call.
     #[serde(default)]
     pub keep_alive: bool,
+    /// Replace a kept connection that turns out to be stale, as most clients do.
+    #[serde(default = "yes")]
+    pub replace_stale: bool,
 }
 
 impl Call {

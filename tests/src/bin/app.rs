@@ -3,6 +3,7 @@
 use std::{
     net::{SocketAddr, TcpListener},
     path::PathBuf,
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result};
@@ -23,6 +24,9 @@ enum Command {
         listen: SocketAddr,
         #[arg(long, value_enum, default_value_t = Model::ThreadPerRequest)]
         model: Model,
+        /// Close connections that idle for so long (thread per request only).
+        #[arg(long)]
+        keep_alive_ms: Option<u64>,
         /// Path to behaviour, JSON or YAML.
         #[arg(long)]
         routes: PathBuf,
@@ -65,12 +69,15 @@ enum Model {
 fn main() -> Result<()> {
     match Arguments::parse().command {
         Command::Serve { listen, model, routes, spare_descriptors } => {
+        Command::Serve { listen, model, keep_alive_ms, routes } => {
             let text = std::fs::read_to_string(&routes).with_context(|| format!("cannot read {}", routes.display()))?;
             let routes: Routes = serde_yaml_ng::from_str(&text)?;
             let listener = bind(listen)?;
             let _held = spare_descriptors.map(side::use_up_descriptors);
             match model {
-                Model::ThreadPerRequest => threads::thread_per_request(&listener, routes),
+                Model::ThreadPerRequest => {
+                    threads::thread_per_request(&listener, routes, keep_alive_ms.map(Duration::from_millis))
+                },
                 Model::ThreadPool => threads::thread_pool(&listener, routes),
                 Model::EventLoop => event_loop::serve(listener, routes),
             }

@@ -84,6 +84,9 @@ pub struct Traffic {
     pub hang_up_ms: Option<u64>,
     #[serde(default)]
     pub idle_ms: u64,
+    /// Between two requests.
+    #[serde(default)]
+    pub pause_ms: u64,
     /// What the client must have seen, for the scenario to be what it says.
     pub results: BTreeMap<String, u32>,
 }

@@ -45,6 +45,9 @@ pub enum Server {
         port: u16,
         #[serde(default)]
         model: Model,
+        /// Close connections that idle for so long.
+        #[serde(default)]
+        keep_alive_ms: Option<u64>,
         #[serde(default)]
         routes: Routes,
         /// All descriptors but so many are used up from the start.
@@ -98,6 +101,7 @@ impl Server {
         Ok(match self {
             Self::None => None,
             Self::App { port, model, routes, spare_descriptors } => {
+            Self::App { port, model, keep_alive_ms, routes } => {
                 let file = directory.join("routes.json");
                 write(&file, &plan.expand(&serde_json::to_string_pretty(routes)?)?)?;
                 let listen = format!("{any}:{port}");
@@ -106,6 +110,7 @@ impl Server {
                 if let Some(spare) = spare_descriptors {
                     words.extend(["--spare-descriptors".to_owned(), spare.to_string()]);
                 }
+                words.extend(keep_alive_ms.iter().flat_map(|time| ["--keep-alive-ms".to_owned(), time.to_string()]));
                 Some(words)
             }
             Self::Redis { port } => Some(words(&[&app, "redis", "--listen", &format!("{any}:{port}")])),

@@ -52,6 +52,8 @@ pub(crate) struct ServerLeaf {
     pub(crate) until: Ktime,
     /// Processes of this container that died around then.
     pub(crate) deaths: Vec<(Ktime, Process)>,
+    /// Nobody read the request, although earlier ones of its connection were seen being read.
+    pub(crate) unread: bool,
     /// Calls that went well while it served.
     pub(crate) well: Vec<Exchange>,
     /// Failing calls that other requests own or that were retried with success.
@@ -67,6 +69,8 @@ pub(crate) struct ServerLeaf {
 pub(crate) struct RemoteLeaf<'a> {
     pub(crate) exchange: Exchange,
     pub(crate) target: Target<'a>,
+    /// Processes of the target that died when it closed the connection.
+    pub(crate) deaths: Vec<(Ktime, Process)>,
 }
 
 /// What a call was aimed at.

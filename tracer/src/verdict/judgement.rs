@@ -45,6 +45,7 @@ pub mod cause {
     pub const FD_EXHAUSTED: &str = "fd-exhausted";
     pub const DISK_FULL: &str = "disk-full";
     pub const STORAGE_ERROR: &str = "storage-error";
+    pub const KEEPALIVE_RACE: &str = "keepalive-race";
     pub const UNKNOWN: &str = "unknown";
 }
 

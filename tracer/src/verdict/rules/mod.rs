@@ -26,6 +26,7 @@ mod gateway_no_upstream;
 mod image_error;
 mod local_traffic_policy;
 mod missing;
+mod keepalive_race;
 mod network_policy_drop;
 mod no_listener;
 mod node_pressure;
@@ -53,6 +54,7 @@ pub(super) const RULES: &[Rule] = &[
     disk_full::judge,
 pub(super) const RULES: [Rule; 22] = [
     accept_queue_overflow::judge,
+    keepalive_race::judge,
     service_port_unknown::judge,
     control_plane_unavailable::judge,
     node_pressure::judge,
