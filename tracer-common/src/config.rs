@@ -54,6 +54,7 @@ pub struct Offsets {
     pub request_daddr: u32,
     pub tcp_bytes_received: u32,
     pub tcp_bytes_acked: u32,
+    pub tcp_snd_una: u32,
     pub task_nsproxy: u32,
     /// `nsproxy.net_ns`.
     pub nsproxy_net: u32,
@@ -101,4 +102,4 @@ pub mod drop_action {
 /// Entries of the `DROP_ACTION` array; reasons beyond it belong to a subsystem (reason >> 16) and are reported.
 pub const DROP_ACTIONS: u32 = 256;
 
-const _: () = assert!(size_of::<Offsets>() == 55 * 4 && size_of::<Config>() == 28);
+const _: () = assert!(size_of::<Offsets>() == 56 * 4 && size_of::<Config>() == 28);

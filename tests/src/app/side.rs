@@ -2,6 +2,7 @@
 //! process that holds a pod's namespaces.
 
 use std::{
+    fs::File,
     io::{Read as _, Write as _},
     net::{SocketAddr, TcpListener, TcpStream},
     time::Duration,
@@ -37,6 +38,15 @@ pub fn blackhole(address: SocketAddr, room: bool) -> Result<()> {
     let second = TcpStream::connect_timeout(&address, Duration::from_millis(200));
     println!("queue filled: {}, next refused: {}", filler.is_ok(), second.is_err());
     pause()
+}
+
+/// Opens files until the limit on descriptors leaves so many.
+#[must_use]
+pub fn use_up_descriptors(spare: usize) -> Vec<File> {
+    let mut held: Vec<File> = std::iter::from_fn(|| File::open("/dev/null").ok()).collect();
+    held.truncate(held.len().saturating_sub(spare));
+    println!("{} descriptors held", held.len());
+    held
 }
 
 pub fn pause() -> ! {

@@ -45,8 +45,14 @@ pub enum Server {
         port: u16,
         #[serde(default)]
         model: Model,
+        /// Close connections that idle for so long.
+        #[serde(default)]
+        keep_alive_ms: Option<u64>,
         #[serde(default)]
         routes: Routes,
+        /// All descriptors but so many are used up from the start.
+        #[serde(default)]
+        spare_descriptors: Option<usize>,
     },
     Redis {
         port: u16,
@@ -94,11 +100,17 @@ impl Server {
         let app = app_binary()?.display().to_string();
         Ok(match self {
             Self::None => None,
-            Self::App { port, model, routes } => {
+            Self::App { port, model, keep_alive_ms, routes, spare_descriptors } => {
                 let file = directory.join("routes.json");
                 write(&file, &plan.expand(&serde_json::to_string_pretty(routes)?)?)?;
                 let listen = format!("{any}:{port}");
-                Some(words(&[&app, "serve", "--listen", &listen, "--model", model.name(), "--routes", path(&file)?]))
+                let mut words =
+                    words(&[&app, "serve", "--listen", &listen, "--model", model.name(), "--routes", path(&file)?]);
+                if let Some(spare) = spare_descriptors {
+                    words.extend(["--spare-descriptors".to_owned(), spare.to_string()]);
+                }
+                words.extend(keep_alive_ms.iter().flat_map(|time| ["--keep-alive-ms".to_owned(), time.to_string()]));
+                Some(words)
             }
             Self::Redis { port } => Some(words(&[&app, "redis", "--listen", &format!("{any}:{port}")])),
             Self::Stuck { port, room } => {

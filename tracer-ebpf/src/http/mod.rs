@@ -111,6 +111,9 @@ fn decide(record: &mut Conn, token: Token, first: &[u8; 16], segment: &Segment) 
         if token == Token::Request {
             record.role = if d == SENT { role::CLIENT } else { role::SERVER };
             record.protocol = protocol::HTTP1;
+            if record.flags & conn_flag::EXISTING != 0 {
+                count(Stat::Joined);
+            }
         } else if is_tls_record(first, segment.len) {
             count(Stat::Tls);
             record.protocol = protocol::TLS;

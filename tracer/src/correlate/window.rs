@@ -13,6 +13,10 @@ use crate::event::{
 pub(crate) const KEEP_NS: u64 = 120_000_000_000;
 const EXCHANGES: usize = 120_000;
 const OTHERS: usize = 20_000;
+/// Exchanges of a container looked at for what was open beside one.
+pub(crate) const RECENT: usize = 1024;
+/// Exchanges that are searched for earlier ones of a connection.
+const EARLIER: usize = 4096;
 
 /// Number of a stored event, never reused.
 pub(crate) type Id = u64;
@@ -210,6 +214,12 @@ impl Window {
     pub(crate) fn outbound(&self, container: u64) -> impl Iterator<Item = &Exchange> {
         let ids = self.activity.get(&container).map(|a| &a.outbound);
         ids.into_iter().flat_map(|ids| ids.iter().rev()).filter_map(|id| self.exchanges.get(*id))
+    }
+
+    /// Earlier exchanges of the same end of a connection, the newest first.
+    pub(crate) fn earlier<'a>(&'a self, exchange: &'a Exchange) -> impl Iterator<Item = &'a Exchange> {
+        let same = |x: &&Exchange| x.conn == exchange.conn && x.number < exchange.number;
+        self.exchanges.recent().take(if exchange.number == 0 { 0 } else { EARLIER }).filter(same)
     }
 
     /// Replaces the look at what is open; what has ended since is left out by the caller's events.

@@ -7,9 +7,11 @@ use serde::{Deserialize, Serialize};
 
 pub mod decode;
 mod exchange;
+mod host;
 pub mod record;
 
 pub use exchange::{Exchange, Outcome, RequestHead, ResponseHead, Role, Seen};
+pub use host::{CpuThrottling, Descriptors, HostFact, Log, LogEntry, Memory, Pressure, Resources, Volume};
 
 /// Nanoseconds of `CLOCK_MONOTONIC`, as the kernel programs stamp them.
 pub type Ktime = u64;
@@ -55,6 +57,10 @@ pub enum Event {
     /// How many processes were seen so far whose connections carry TLS.
     Opaque {
         processes: u64,
+    },
+    /// How many connections were seen so far that had been open before.
+    Joined {
+        connections: u64,
     },
     /// Time passes; nothing else makes it pass for the core.
     Tick,
@@ -234,18 +240,4 @@ pub struct Process {
     pub exit_code: Option<u32>,
     /// It had read requests.
     pub served: bool,
-}
-
-/// A fact read from the node.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "fact", rename_all = "kebab-case")]
-pub enum HostFact {
-    /// A pod directory under `/var/log/pods`.
-    PodLogs { uid: String, namespace: String, name: String },
-    /// A process: what it is called and where it lives.
-    Process { tgid: u32, comm: String, exe: Option<String>, cgroup: Option<String>, netns: u32 },
-    /// The TCP ports that a network namespace listens on.
-    Listeners { netns: u32, ports: Vec<u16> },
-    /// SYNs that full listen queues of a network namespace cost since it was made (`ListenOverflows`, `ListenDrops`).
-    ListenCounts { netns: u32, overflows: u64, drops: u64 },
 }

@@ -5,6 +5,8 @@
 pub mod cgroups;
 #[cfg(feature = "kernel")]
 pub mod listeners;
+#[cfg(feature = "kernel")]
+pub mod logs;
 pub mod mounts;
 #[cfg(feature = "kernel")]
 pub mod netstat;
@@ -12,6 +14,8 @@ pub mod netstat;
 pub mod pod_logs;
 #[cfg(feature = "kernel")]
 pub mod proc;
+#[cfg(feature = "kernel")]
+pub mod resources;
 mod root;
 
 pub use root::HostRoot;

@@ -155,7 +155,11 @@ fn subtree(mount: &Path, wanted: Option<&Path>) -> Result<(File, Option<(u64, St
     let path = match wanted {
         None => mount.to_owned(),
         Some(path) if path.starts_with(mount) => path.to_owned(),
-        Some(path) => mount.join(path.strip_prefix("/").unwrap_or(path)),
+        // The host's root may be a directory of links.
+        Some(path) => match path.canonicalize().ok().zip(mount.canonicalize().ok()) {
+            Some((path, real)) if path.starts_with(&real) => mount.join(path.strip_prefix(real).unwrap_or(&path)),
+            _ => mount.join(path.strip_prefix("/").unwrap_or(path)),
+        },
     };
     if !path.join("cgroup.procs").exists() {
         return Err(not_cgroup(wanted.unwrap_or(&path), "no cgroup directory is there".to_owned()));

@@ -15,6 +15,7 @@ use super::naming::Naming;
 use super::progress::Progress;
 use super::stop::{self, Stop};
 use super::sweep::{self, Losses};
+use super::watch::Watch;
 use super::{Finished, PipelineError, object};
 use crate::clock;
 use crate::correlate::{Correlator, Options, Selection, Want};
@@ -65,6 +66,7 @@ pub struct Live<S> {
     node: Node,
     feed: Feed<S>,
     losses: Losses,
+    watch: Watch,
     started: Ktime,
     last_tick: Ktime,
     last_second: Ktime,
@@ -101,7 +103,7 @@ impl<S: Sink> Live<S> {
             }
             None => None,
         };
-        let node = Node::new(&options.host_root);
+        let node = Node::new(&options.host_root, wall_offset_ns);
         let naming = Naming::new(Cgroups::read(&session.cgroup_mount.path), core.cgroup.clone(), node.own_tgid());
         // Only a whole node's pods can be without directories of their own.
         let hybrid = Hybrid::new(Proc::new(&options.host_root), node.own_tgid(), core.cgroup.is_none());
@@ -115,6 +117,7 @@ impl<S: Sink> Live<S> {
             node,
             feed,
             losses: Losses::default(),
+            watch: Watch::default(),
             started: now,
             last_tick: now,
             last_second: now,
@@ -146,8 +149,11 @@ impl<S: Sink> Live<S> {
                 () = tokio::time::sleep(pause) => {}
                 ready = self.kernel.rings.ready() => ready.map_err(PipelineError::Wait)?,
             }
-            self.drain()?;
-            let now = clock::monotonic_ns();
+            let newest = self.drain()?;
+            // Before time passes for the core, it is told what it asked for: on a busy node a verdict may be due already.
+            self.answer()?;
+            // Nor does time pass what still waits in the rings.
+            let now = newest.unwrap_or_else(clock::monotonic_ns);
             if now.saturating_sub(self.last_tick) >= TICK_NS {
                 self.last_tick = now;
                 self.tick(now)?;
@@ -164,7 +170,7 @@ impl<S: Sink> Live<S> {
         self.feed.progress().clear();
         // What arrives while this is read belongs to the next capture.
         for _ in 0..LAST_BATCHES {
-            if !self.drain()? {
+            if self.drain()?.is_none() {
                 break;
             }
         }
@@ -174,6 +180,7 @@ impl<S: Sink> Live<S> {
         self.answer()?;
         // The file ends with the time at which everything is decided, so a replay decides it then, too.
         self.tick(clock::monotonic_ns())?;
+        self.answer()?;
         self.feed.finish()?;
         let counters = self.kernel.tables.counters()?;
         let Self { feed, naming, .. } = &mut self;
@@ -184,8 +191,8 @@ impl<S: Sink> Live<S> {
         feed.conclude(summary)
     }
 
-    /// Takes what the rings hold, at most [`BATCH`] events; true if more may wait.
-    fn drain(&mut self) -> Result<bool, PipelineError> {
+    /// Takes what the rings hold, at most [`BATCH`] events; the time of the newest if more may wait.
+    fn drain(&mut self) -> Result<Option<Ktime>, PipelineError> {
         let Self { kernel, naming, losses, .. } = self;
         let Kernel { rings, session, symbols, .. } = kernel;
         let mut names = KernelNames { features: &session.features, symbols };
@@ -202,16 +209,19 @@ impl<S: Sink> Live<S> {
         });
         // Stable: the rings are read failures first, and each CPU's events are in order.
         batch.sort_by_key(|record| record.at);
+        let newest = batch.last().map(|record| record.at);
         self.tell(batch)?;
-        Ok(drained.more)
+        Ok(newest.filter(|_| drained.more))
     }
 
     fn tick(&mut self, now: Ktime) -> Result<(), PipelineError> {
         let overdue = sweep::overdue(&self.kernel, &mut self.losses, now)?;
         self.tell(overdue)?;
-        if let Some(event) = self.losses.changed(&self.kernel)? {
+        for event in self.losses.changed(&self.kernel)? {
             self.feed.push(Record { at: now, event })?;
         }
+        let slow = self.watch.slow(&self.kernel, &mut self.naming, now)?;
+        self.node.note_slow(&slow, clock::monotonic_ns());
         if now.saturating_sub(self.last_second) >= SECOND_NS {
             self.last_second = now;
             let pods = self.node.late_pods();
@@ -247,7 +257,7 @@ impl<S: Sink> Live<S> {
         for _ in 0..ROUNDS {
             let wants = self.feed.correlator.wants();
             self.look_wanted |= wants.contains(&Want::Flight);
-            let facts = self.node.answer(&wants);
+            let facts = self.node.answer(&wants, clock::monotonic_ns());
             let now = clock::monotonic_ns();
             let look = self.look_wanted && now.saturating_sub(self.last_look) >= LOOK_NS;
             if facts.is_empty() && !look {
