@@ -1,6 +1,6 @@
 //! The way from a symptom down to the deepest element that failed: what the rules judge.
 
-use super::{call::Call, identity::Who};
+use super::{call::Call, identity::Who, probe::ProbeRun};
 use crate::{
     event::{Drop, Exchange, Icmp, Ktime, Process},
     k8s::model::{Pod, Service},
@@ -16,6 +16,8 @@ pub(crate) struct Chain<'a> {
     /// How each call was linked to its request.
     pub(crate) links: Vec<Link>,
     pub(crate) leaf: Leaf<'a>,
+    /// What the outermost call is a probe of.
+    pub(crate) probes: Vec<ProbeRun>,
     /// Exchanges passed on the way, client end or server end, to be reported once only.
     pub(crate) passed: Vec<(std::net::SocketAddr, u32)>,
     /// Connects and lookups likewise.
@@ -39,6 +41,18 @@ pub(crate) enum Leaf<'a> {
     Ambiguous(Vec<String>),
 }
 
+impl Leaf<'_> {
+    /// The probes of what the chain ends at.
+    pub(crate) fn probes(&self) -> &[ProbeRun] {
+        match self {
+            Self::Server(leaf) => &leaf.probes,
+            Self::Connect(leaf) => &leaf.probes,
+            Self::End(leaf) => &leaf.probes,
+            Self::Remote(_) | Self::Lookup(_) | Self::Ambiguous(_) => &[],
+        }
+    }
+}
+
 /// The last server.
 #[derive(Clone, Debug)]
 pub(crate) struct ServerLeaf {
@@ -50,6 +64,8 @@ pub(crate) struct ServerLeaf {
     pub(crate) until: Ktime,
     /// Processes of this container that died around then.
     pub(crate) deaths: Vec<(Ktime, Process)>,
+    /// How the probes of its pod went.
+    pub(crate) probes: Vec<ProbeRun>,
     /// Calls that went well while it served.
     pub(crate) well: Vec<Exchange>,
     /// Failing calls that other requests own or that were retried with success.
@@ -99,6 +115,10 @@ pub(crate) struct ConnectLeaf<'a> {
     pub(crate) listening: Option<Vec<u16>>,
     /// A process of the target that the OOM killer took lately.
     pub(crate) oom: Option<(Ktime, Process)>,
+    /// Processes of the target that ended lately.
+    pub(crate) deaths: Vec<(Ktime, Process)>,
+    /// How the probes of the target went: of the pods behind the Service, or of the pod.
+    pub(crate) probes: Vec<ProbeRun>,
 }
 
 /// A failed lookup.
@@ -123,6 +143,7 @@ pub(crate) struct EndLeaf<'a> {
     pub(crate) at: Ktime,
     pub(crate) target: Target<'a>,
     pub(crate) deaths: Vec<(Ktime, Process)>,
+    pub(crate) probes: Vec<ProbeRun>,
 }
 
 /// Numbers that tell a call from others; a lookup has one for each of its transactions.

@@ -140,12 +140,15 @@ impl Correlator {
         }
         let deaths = self.deaths_of(server, until);
         let blind = self.blind_since(server.start_ns);
+        let pod = self.identity.pod_of(&self.snapshot, server.cgroup);
+        let probes = pod.map(|pod| self.probe_runs(pod)).unwrap_or_default();
         chain.leaf = Leaf::Server(Box::new(ServerLeaf {
             exchange: server.clone(),
             client,
             who,
             until,
             deaths,
+            probes,
             well,
             healed,
             proxy,

@@ -20,12 +20,14 @@ mod firewall_reject;
 mod gateway_altered;
 mod gateway_no_upstream;
 mod image_error;
+mod liveness_restart;
 mod local_traffic_policy;
 mod missing;
 mod network_policy_drop;
 mod no_listener;
 mod node_pressure;
 mod oom_killed;
+mod probe_failing;
 mod rate_limited;
 mod service_endpoints;
 mod service_port_unknown;
@@ -40,8 +42,9 @@ type Rule = fn(&Chain<'_>, &Context<'_>) -> Option<Judgement>;
 
 /// The order is the precedence: what destroyed a process or a packet before what is merely missing, and an application's
 /// own error last.
-pub(super) const RULES: [Rule; 27] = [
+pub(super) const RULES: [Rule; 29] = [
     oom_killed::judge,
+    liveness_restart::judge,
     app_crash::judge,
     service_port_unknown::judge,
     control_plane_unavailable::judge,
@@ -49,6 +52,7 @@ pub(super) const RULES: [Rule; 27] = [
     config_error::judge,
     image_error::judge,
     crash_loop::judge,
+    probe_failing::judge,
     service_endpoints::judge,
     dns_unavailable::judge,
     network_policy_drop::judge,
