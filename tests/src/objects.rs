@@ -62,7 +62,13 @@ fn pod_object(plan: &Plan, pod: &Pod) -> Value {
     };
     let ready = if spec.ready { "True" } else { "False" };
     let ports: Vec<Value> = spec.server.port().map(|port| json!({"containerPort": port})).into_iter().collect();
-    let limits = spec.memory_limit_mib.map_or(json!({}), |limit| json!({"limits": {"memory": format!("{limit}Mi")}}));
+    let mut limits = json!({});
+    if let Some(limit) = spec.memory_limit_mib {
+        limits["limits"]["memory"] = json!(format!("{limit}Mi"));
+    }
+    if let Some(limit) = spec.cpu_limit_millis {
+        limits["limits"]["cpu"] = json!(format!("{limit}m"));
+    }
     let (on_node, host) =
         if spec.on_dead_node { (OTHER_NODE_NAME, "192.168.0.12") } else { (NODE_NAME, "192.168.0.11") };
     let mut metadata = json!({

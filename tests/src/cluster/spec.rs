@@ -96,6 +96,12 @@ pub struct PodSpec {
     pub ready: bool,
     #[serde(default)]
     pub memory_limit_mib: Option<u64>,
+    /// In thousandths of a core.
+    #[serde(default)]
+    pub cpu_limit_millis: Option<u64>,
+    /// `RLIMIT_NOFILE` of the server.
+    #[serde(default)]
+    pub descriptor_limit: Option<u64>,
     /// The pod lies on another node, and that node answers nothing.
     #[serde(default)]
     pub on_dead_node: bool,

@@ -18,6 +18,8 @@ pub fn pod(ready: bool) -> PodSpec {
         labels: BTreeMap::from([("k8s-app".into(), "kube-dns".into())]),
         ready,
         memory_limit_mib: None,
+        cpu_limit_millis: None,
+        descriptor_limit: None,
         on_dead_node: false,
         probes: BTreeMap::new(),
         object: serde_json::Value::Null,

@@ -32,13 +32,13 @@ impl Correlator {
         chain.passed.push(exchange.hop_key());
         let Some(server) = server else {
             let Some(client) = client else { return };
-            let target = self.target(client.remote, client.nat_remote);
+            let (target, deaths) = self.remote(&client);
             let mut hop = self.target_hop(&target, client.remote);
             hop.outcome = Some(outcome(&client, until));
             hop.duration_ms = Some(milliseconds(client.start_ns, client.end_ns.min(until)));
             hop.link = Some(link);
             chain.hops.push(hop);
-            chain.leaf = Leaf::Remote(RemoteLeaf { exchange: client, target });
+            chain.leaf = Leaf::Remote(RemoteLeaf { exchange: client, target, deaths });
             return;
         };
         chain.passed.push(server.hop_key());
@@ -142,6 +142,9 @@ impl Correlator {
         let blind = self.blind_since(server.start_ns);
         let pod = self.identity.pod_of(&self.snapshot, server.cgroup);
         let probes = pod.map(|pod| self.probe_runs(pod)).unwrap_or_default();
+        let unread = server.outcome == Outcome::Unanswered
+            && server.read_ns.is_none()
+            && self.window.earlier(server).any(|x| x.read_ns.is_some() && x.outcome != Outcome::Open);
         chain.leaf = Leaf::Server(Box::new(ServerLeaf {
             exchange: server.clone(),
             client,
@@ -149,6 +152,7 @@ impl Correlator {
             until,
             deaths,
             probes,
+            unread,
             well,
             healed,
             proxy,

@@ -1,6 +1,7 @@
 //! From a chain of events to a cause: one rule per file, the most specific first. A rule sees the chain and the cluster
 //! state, and either knows the cause or says nothing.
 
+mod around;
 mod incident;
 mod judgement;
 mod pod_state;
@@ -67,6 +68,7 @@ pub(crate) fn judge(chain: &Chain<'_>, context: &Context<'_>) -> Judgement {
     let found = rules::RULES.iter().find_map(|rule| rule(chain, context));
     let mut judgement = found.unwrap_or_else(|| rules::unknown(chain, context));
     judgement.evidence.extend(state_of_origin(&judgement, context));
+    around::attach(&mut judgement, chain, context);
     // A chain is as certain as its weakest link.
     for link in &chain.links {
         judgement.confidence *= match link {

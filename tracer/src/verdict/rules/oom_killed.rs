@@ -1,7 +1,7 @@
 //! `oom-killed`: the kernel killed it for memory while it had the request, or shortly before nobody listened any more.
 
 use super::{
-    common::{death_evidence, exchange_evidence, logs_command, server_origin, target_origin},
+    common::{death_evidence, exchange_evidence, logs_command, server_origin, target_label, target_origin},
     missing::Missing,
 };
 use crate::{
@@ -34,6 +34,14 @@ fn seen(chain: &Chain<'_>, context: &Context<'_>) -> Option<Judgement> {
             Some(
                 judgement(origin, &who, &process.comm, 0.9)
                     .because([death_evidence(context, *at, process), super::common::connect_evidence(context, leaf)]),
+            )
+        }
+        Leaf::Remote(leaf) => {
+            let (at, process) = leaf.deaths.iter().find(|(_, p)| p.oom_victim)?;
+            let who = target_label(&leaf.target);
+            Some(
+                judgement(target_origin(&leaf.target), &who, &process.comm, 0.95)
+                    .because([death_evidence(context, *at, process), exchange_evidence(context, &who, &leaf.exchange)]),
             )
         }
         Leaf::End(leaf) => {
