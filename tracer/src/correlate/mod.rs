@@ -28,6 +28,7 @@ mod leaf;
 mod link;
 mod lookup;
 mod options;
+mod probe;
 mod symptom;
 mod window;
 
@@ -37,6 +38,7 @@ pub(crate) use inquiry::Around;
 pub(crate) use leaf::ECONNREFUSED;
 pub(crate) use lookup::LookupOutcome;
 pub use options::{Options, Selection, Want};
+pub(crate) use probe::{Answer, ProbeRun};
 use symptom::Symptom;
 
 /// A DNS query this old won't be answered: resolvers wait 5 s by default.
@@ -193,7 +195,8 @@ impl Correlator {
                 }
                 self.models.learn(&exchange);
                 let tgid = exchange.actor.map(|a| a.tgid);
-                let failed = exchange.failed(self.options.min_status);
+                let failed = exchange.failed(self.options.min_status) || self.fails_a_probe(&exchange);
+                self.note_exchange(&exchange);
                 let container = self.identity.container_key(exchange.cgroup);
                 let flight = exchange.seen == Seen::Flight;
                 let key = (exchange.conn, exchange.number);
@@ -213,6 +216,7 @@ impl Correlator {
                     self.window.open_connects.push(connect);
                     return;
                 }
+                self.note_connect(&connect);
                 self.ask_process(Some(connect.actor.tgid));
                 let (id, _) = self.window.connects.push(connect);
                 self.symptom(Symptom::Connect(id), at);
