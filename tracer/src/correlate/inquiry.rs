@@ -8,7 +8,7 @@ use rustc_hash::FxHashMap;
 
 use super::{Correlator, Want, chain::Leaf, symptom::Symptom, window};
 use crate::{
-    event::{Exchange, HostFact, Ktime, Log, LogEntry, Resources, Role},
+    event::{Drop, Exchange, Flow, HostFact, Ktime, Log, LogEntry, Resources, Role, Rule},
     k8s::cgroup::parse_cgroup_path,
 };
 
@@ -16,6 +16,8 @@ use crate::{
 const LOG_NS: u64 = 100_000_000;
 /// The same is asked again after this.
 const AGAIN_NS: u64 = 250_000_000;
+/// Listing a ruleset costs more, and rules stay.
+const RULE_AGAIN_NS: u64 = 30_000_000_000;
 /// A reading tells of a failure within this.
 const NEAR_NS: u64 = 1_000_000_000;
 /// Questions in one second.
@@ -41,6 +43,7 @@ pub(crate) struct Inquiries {
     pub(crate) skipped: u64,
     resources: VecDeque<(Ktime, Resources)>,
     logs: VecDeque<(Ktime, Log)>,
+    rules: VecDeque<(Ktime, Rule)>,
 }
 
 #[derive(Debug)]
@@ -57,6 +60,8 @@ enum Subject {
     Resources(u64, u32),
     /// A pod.
     Log(String),
+    /// Namespace, hook and target of a dropped packet.
+    Rule(u32, String, SocketAddr),
 }
 
 /// What the node said of the end of a chain.
@@ -66,6 +71,8 @@ pub(crate) struct Around {
     /// By container, only what was logged meanwhile.
     pub(crate) logs: Vec<(String, Vec<LogEntry>)>,
     pub(crate) omitted: u64,
+    /// What dropped the first of the packets.
+    pub(crate) rule: Option<Rule>,
     /// The process has another request open: what burdens it may not be this one.
     pub(crate) crowded: bool,
 }
@@ -76,6 +83,7 @@ impl Inquiries {
         match fact {
             HostFact::Resources(resources) => bounded(&mut self.resources, (at, (**resources).clone())),
             HostFact::Log(log) => bounded(&mut self.logs, (at, log.clone())),
+            HostFact::Rule(rule) => bounded(&mut self.rules, (at, rule.clone())),
             _ => {}
         }
     }
@@ -84,12 +92,14 @@ impl Inquiries {
     pub(super) fn expire(&mut self, limit: Ktime) {
         self.resources.retain(|(at, _)| *at >= limit);
         self.logs.retain(|(at, _)| *at >= limit);
+        self.rules.retain(|(at, _)| *at >= limit);
         self.asked.retain(|_, at| *at >= limit);
     }
 
     /// Whether to ask, now; counts what isn't asked for want of room.
     fn admits(&mut self, subject: Subject, now: Ktime) -> bool {
-        if self.asked.get(&subject).is_some_and(|at| now.saturating_sub(*at) < AGAIN_NS) {
+        let again = if matches!(subject, Subject::Rule(..)) { RULE_AGAIN_NS } else { AGAIN_NS };
+        if self.asked.get(&subject).is_some_and(|at| now.saturating_sub(*at) < again) {
             return false;
         }
         if now / 1_000_000_000 != self.second.0 {
@@ -104,6 +114,25 @@ impl Inquiries {
         self.asked.insert(subject, now);
         true
     }
+}
+
+/// The packet as rules saw it, if a rule may have dropped it.
+fn flow(drop: &Drop) -> Option<Flow> {
+    let by_rule = match drop.reason.as_deref() {
+        Some("NETFILTER_DROP") => true,
+        Some("NOT_SPECIFIED") | None => {
+            matches!(drop.mechanism.as_deref(), Some("netfilter" | "nftables" | "iptables" | "xtables"))
+        }
+        _ => false,
+    };
+    by_rule.then_some(())?;
+    Some(Flow {
+        netns: drop.netns,
+        hook: drop.hook.clone()?,
+        protocol: drop.protocol,
+        source: drop.source,
+        destination: drop.destination,
+    })
 }
 
 fn bounded<T>(queue: &mut VecDeque<T>, item: T) {
@@ -137,6 +166,27 @@ impl Correlator {
             }
         }
         asked
+    }
+
+    /// A packet was dropped: asks which rule did it, if it was one and the packet a pod's.
+    pub(super) fn inquire_drop(&mut self, drop: &Drop) {
+        let Some(flow) = flow(drop) else { return };
+        let is_pod = |address: SocketAddr| self.identity.pod_at(&self.snapshot, address.ip()).is_some();
+        if !is_pod(flow.source) && !is_pod(flow.destination) {
+            return;
+        }
+        if self.inquiries.admits(Subject::Rule(flow.netns, flow.hook.clone(), flow.destination), self.now) {
+            self.wants.push(Want::Rule(flow));
+        }
+    }
+
+    /// The rule that dropped a packet like this one.
+    fn rule_of(&self, drop: &Drop) -> Option<Rule> {
+        let wanted = flow(drop)?;
+        // A retry comes from another port.
+        let alike =
+            |f: &Flow| Flow { source: SocketAddr::new(f.source.ip(), wanted.source.port()), ..f.clone() } == wanted;
+        self.inquiries.rules.iter().rev().find(|(_, rule)| alike(&rule.flow)).map(|(_, rule)| rule.clone())
     }
 
     /// True if nothing is left to ask.
@@ -211,14 +261,18 @@ impl Correlator {
             Leaf::Connect(leaf) => {
                 let uid = leaf.target.pod.map(|pod| pod.metadata.uid.as_str());
                 let from = leaf.connect.start_ns.saturating_sub(BEFORE_CONNECT_NS);
-                self.logged(uid, None, from, leaf.connect.end_ns.saturating_add(SLACK_NS))
+                let rule = leaf.drops.first().and_then(|(_, drop)| self.rule_of(drop));
+                Around { rule, ..self.logged(uid, None, from, leaf.connect.end_ns.saturating_add(SLACK_NS)) }
+            }
+            Leaf::Lookup(leaf) => {
+                Around { rule: leaf.drops.first().and_then(|(_, drop)| self.rule_of(drop)), ..Around::default() }
             }
             Leaf::End(leaf) => {
                 let uid = leaf.target.pod.map(|pod| pod.metadata.uid.as_str());
                 let from = leaf.at.saturating_sub(BEFORE_CONNECT_NS);
                 self.logged(uid, None, from, leaf.at.saturating_add(SLACK_NS))
             }
-            Leaf::Remote(_) | Leaf::Lookup(_) | Leaf::Ambiguous(_) => Around::default(),
+            Leaf::Remote(_) | Leaf::Ambiguous(_) => Around::default(),
         }
     }
 

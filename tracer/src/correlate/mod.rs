@@ -238,6 +238,7 @@ impl Correlator {
                 {
                     self.wants.push(Want::Netns { netns: drop.netns });
                 }
+                self.inquire_drop(&drop);
                 self.window.drops.push((at, drop));
             }
             Event::Icmp(icmp) => {

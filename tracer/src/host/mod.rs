@@ -15,5 +15,7 @@ pub mod proc;
 #[cfg(feature = "kernel")]
 pub mod resources;
 mod root;
+#[cfg(feature = "kernel")]
+pub mod ruleset;
 
 pub use root::HostRoot;
