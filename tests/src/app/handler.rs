@@ -6,6 +6,7 @@ use std::{
     io::{self, Write as _},
     path::Path,
     pin::pin,
+    sync::atomic::{AtomicU32, Ordering},
     task::{Context, Poll, Waker},
     time::Duration,
 };
@@ -55,6 +56,7 @@ pub async fn answer(routes: &Routes, request: &Request, io: &mut impl Io) -> Ans
         eprintln!("{text}");
     }
     match route.misbehave {
+        None if fails_now(route) => Answer::Respond(Box::new(Route { status: 503, ..route.clone() })),
         None => Answer::Respond(Box::new(route.clone())),
         Some(Misbehave::Abort) => std::process::abort(),
         Some(Misbehave::Exit) => std::process::exit(3),
@@ -66,6 +68,11 @@ pub async fn answer(routes: &Routes, request: &Request, io: &mut impl Io) -> Ans
             Answer::Close
         }
     }
+}
+
+fn fails_now(route: &Route) -> bool {
+    static ANSWERED: AtomicU32 = AtomicU32::new(0);
+    route.fail_every > 0 && ANSWERED.fetch_add(1, Ordering::Relaxed).is_multiple_of(route.fail_every)
 }
 
 async fn with_retries(call: &Call, request: &Request, io: &mut impl Io) -> Result<u16, Failure> {

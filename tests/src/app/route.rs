@@ -31,6 +31,9 @@ pub struct Route {
     pub calls: Vec<Call>,
     #[serde(default)]
     pub misbehave: Option<Misbehave>,
+    /// Every so manieth request of the process is answered with 503, the first one too.
+    #[serde(default)]
+    pub fail_every: u32,
     /// Response headers besides the framing.
     #[serde(default)]
     pub headers: BTreeMap<String, String>,
@@ -42,11 +45,12 @@ impl Default for Route {
             status: 200,
             body: String::new(),
             delay_ms: 0,
+            calls: vec![],
+            misbehave: None,
+            fail_every: 0,
             burn_ms: 0,
             write: None,
             log: None,
-            calls: vec![],
-            misbehave: None,
             headers: BTreeMap::new(),
         }
     }
@@ -93,6 +97,9 @@ pub struct Call {
     /// Keep the connection for the next call.
     #[serde(default)]
     pub keep_alive: bool,
+    /// Replace a kept connection that turns out to be stale, as most clients do.
+    #[serde(default = "yes")]
+    pub replace_stale: bool,
 }
 
 impl Call {

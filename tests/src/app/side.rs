@@ -27,8 +27,11 @@ pub fn redis(listener: &TcpListener) -> Result<()> {
 
 /// Listens with a full accept queue: the kernel then ignores SYNs without dropping them through `kfree_skb`, so that to
 /// a client on this node it looks like a host far away that is gone.
-pub fn blackhole(address: SocketAddr) -> Result<()> {
+pub fn blackhole(address: SocketAddr, room: bool) -> Result<()> {
     let listener = TcpListener::bind(address).with_context(|| format!("cannot listen on {address}"))?;
+    if room {
+        pause();
+    }
     // A second listen() changes the backlog; with 0 one connection fills the queue.
     socket::listen(&listener, Backlog::new(0)?)?;
     let filler = TcpStream::connect_timeout(&address, Duration::from_secs(1));

@@ -20,10 +20,11 @@ const WORKERS: usize = 64;
 /// The acceptor reads the request itself, so a silent client may not hold it for long.
 const ACCEPTOR_PATIENCE: Duration = Duration::from_secs(2);
 
-pub fn thread_per_request(listener: &TcpListener, routes: Routes) -> Result<()> {
+pub fn thread_per_request(listener: &TcpListener, routes: Routes, keep_alive: Option<Duration>) -> Result<()> {
     let routes = Arc::new(routes);
     loop {
         let stream = accept(listener);
+        stream.set_read_timeout(keep_alive)?;
         let routes = Arc::clone(&routes);
         std::thread::spawn(move || {
             let mut io = Blocking::default();

@@ -2,6 +2,7 @@
 //! named as the kubelet names it, its own /etc/resolv.conf, and a real process.
 
 pub mod instance;
+mod kubelet;
 mod limits;
 mod log;
 mod network;
@@ -47,6 +48,7 @@ pub struct Cluster {
     outside: Child,
     pods: Vec<Running>,
     hosts: Vec<Child>,
+    kubelet: Option<Child>,
 }
 
 #[derive(Debug)]
@@ -64,7 +66,7 @@ impl Cluster {
         let plan = Plan::new(spec, &instance.name)?;
         let node = hold_at(&instance, vec![])?;
         let outside = hold_at(&instance, vec![])?;
-        let mut cluster = Self { plan, instance, node, outside, pods: vec![], hosts: vec![] };
+        let mut cluster = Self { plan, instance, node, outside, pods: vec![], hosts: vec![], kubelet: None };
         cluster.make_pods()?;
         let pids: Vec<_> = cluster.pods.iter().map(|pod| (pod.index, pod.holder.id())).collect();
         network::connect(&cluster.plan, cluster.node.id(), cluster.outside.id(), &pids)?;
@@ -189,6 +191,12 @@ impl Cluster {
         Ok(kill(Pid::from_raw(i32::try_from(server.id())?), signal)?)
     }
 
+    /// Starts the probes of all pods, from the node.
+    pub fn start_kubelet(&mut self) -> Result<()> {
+        self.kubelet = Some(kubelet::start(self)?);
+        Ok(())
+    }
+
     /// Enforces an isolation as a CNI does, in the node's namespace.
     pub fn isolate(&self, isolation: &Isolation) -> Result<()> {
         let rules = firewall::isolation_rules(&self.plan, isolation)?;
@@ -226,9 +234,9 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        let Self { plan: _, instance: _, node, outside, pods, hosts } = self;
+        let Self { plan: _, instance: _, node, outside, pods, hosts, kubelet } = self;
         let pods = pods.iter_mut().flat_map(|pod| [&mut pod.holder].into_iter().chain(&mut pod.server));
-        for child in pods.chain([node, outside]).chain(hosts) {
+        for child in pods.chain([node, outside]).chain(hosts).chain(kubelet) {
             let _ = child.kill();
             let _ = child.wait();
         }

@@ -61,6 +61,8 @@ pub enum Fault {
     Volume(Volume),
     /// The DNS server's process is stopped: queries arrive and nobody answers.
     StopDns,
+    /// The kubelet begins to probe.
+    StartKubelet,
 }
 
 /// One run of the load client.
@@ -82,6 +84,9 @@ pub struct Traffic {
     pub hang_up_ms: Option<u64>,
     #[serde(default)]
     pub idle_ms: u64,
+    /// Between two requests.
+    #[serde(default)]
+    pub pause_ms: u64,
     /// What the client must have seen, for the scenario to be what it says.
     pub results: BTreeMap<String, u32>,
 }

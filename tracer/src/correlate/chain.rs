@@ -2,7 +2,7 @@
 
 use super::{call::Call, identity::Who, inquiry::Around};
 use crate::{
-    event::{Drop, Exchange, Icmp, Ktime, Process},
+    event::{Drop, Exchange, Icmp, Ktime, Process, UnansweredSyn},
     k8s::model::{Pod, Service},
     verdict::{Hop, Link},
 };
@@ -52,6 +52,8 @@ pub(crate) struct ServerLeaf {
     pub(crate) until: Ktime,
     /// Processes of this container that died around then.
     pub(crate) deaths: Vec<(Ktime, Process)>,
+    /// Nobody read the request, although earlier ones of its connection were seen being read.
+    pub(crate) unread: bool,
     /// Calls that went well while it served.
     pub(crate) well: Vec<Exchange>,
     /// Failing calls that other requests own or that were retried with success.
@@ -67,6 +69,8 @@ pub(crate) struct ServerLeaf {
 pub(crate) struct RemoteLeaf<'a> {
     pub(crate) exchange: Exchange,
     pub(crate) target: Target<'a>,
+    /// Processes of the target that died when it closed the connection.
+    pub(crate) deaths: Vec<(Ktime, Process)>,
 }
 
 /// What a call was aimed at.
@@ -97,6 +101,10 @@ pub(crate) struct ConnectLeaf<'a> {
     pub(crate) icmp: Option<(Ktime, Icmp)>,
     /// A kernel on this node refused the segment: no socket wanted it there.
     pub(crate) refusal: Option<(Ktime, crate::event::Signal)>,
+    /// The SYN reached a listener on this node, which ignored it.
+    pub(crate) syn: Option<(Ktime, UnansweredSyn)>,
+    /// `ListenOverflows` and `ListenDrops` of that listener's network namespace.
+    pub(crate) listen_counts: Option<(u64, u64)>,
     /// Ports that the target's network namespace listens on.
     pub(crate) listening: Option<Vec<u16>>,
     /// A process of the target that the OOM killer took lately.

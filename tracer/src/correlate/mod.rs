@@ -223,6 +223,12 @@ impl Correlator {
                     self.symptom(Symptom::Attempt(id), at);
                 }
             }
+            Event::UnansweredSyn(syn) => {
+                if syn.netns != 0 && self.identity.asked.insert(syn.netns) {
+                    self.wants.push(Want::ListenCounts { netns: syn.netns });
+                }
+                self.window.syns.push((at, syn));
+            }
             Event::Signal(signal) => {
                 if signal.no_socket && signal.netns != 0 && self.identity.asked.insert(signal.netns) {
                     self.wants.push(Want::Listeners { netns: signal.netns });

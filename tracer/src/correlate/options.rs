@@ -35,6 +35,8 @@ pub enum Want {
     Flight,
     /// [`crate::event::HostFact::Listeners`] of a network namespace.
     Listeners { netns: u32 },
+    /// [`crate::event::HostFact::ListenCounts`] of a network namespace.
+    ListenCounts { netns: u32 },
     /// [`crate::event::HostFact::Process`] of a process.
     Process { tgid: u32 },
     /// [`crate::event::HostFact::Process`] of any process in a network namespace.

@@ -180,6 +180,10 @@ impl Correlator {
             if x.outcome == Outcome::Unanswered && self.abandoned(x) {
                 return Decision::Done;
             }
+            // What HTTP clients retry by themselves on another connection (RFC 9112 section 9.3.1).
+            if x.met_a_closing_server() && self.healed(&call, self.now) {
+                return Decision::Done;
+            }
             return Decision::Tell(Box::new(call));
         }
         if !self.finishing && self.now < call.end() + QUIET_NS {

@@ -37,6 +37,7 @@ pub enum Event {
     Exchange(Exchange),
     Connect(Connect),
     ConnectAttempt(ConnectAttempt),
+    UnansweredSyn(UnansweredSyn),
     Signal(Signal),
     Drop(Drop),
     Icmp(Icmp),
@@ -107,6 +108,24 @@ pub struct ConnectAttempt {
     pub actor: Actor,
     pub comm: String,
     pub start_ns: Ktime,
+}
+
+/// A SYN that reached a listener here and that no SYN-ACK followed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct UnansweredSyn {
+    /// Of the listener.
+    pub cgroup: u64,
+    pub netns: u32,
+    pub local: SocketAddr,
+    pub remote: SocketAddr,
+    /// When it came first.
+    pub start_ns: Ktime,
+    pub syns: u32,
+    /// Connections that waited to be accepted then; the kernel ignores SYNs while they are more than `accept_queue_max`.
+    pub accept_queue: u32,
+    pub accept_queue_max: u32,
+    /// Handshakes under way then.
+    pub syn_queue: u32,
 }
 
 /// Which hook a [`Signal`] comes from.

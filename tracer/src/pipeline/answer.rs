@@ -8,7 +8,7 @@ use super::rules::Rules;
 use crate::correlate::Want;
 use crate::event::{HostFact, Ktime};
 use crate::host::proc::{Proc, Process};
-use crate::host::{HostRoot, listeners, pod_logs, resources};
+use crate::host::{HostRoot, listeners, netstat, pod_logs, resources};
 use crate::k8s::cgroup::parse_cgroup_path;
 
 /// Reads the node.
@@ -106,6 +106,15 @@ impl Node {
                     if let Some(pid) = members(flow.netns).first() {
                         rules.ask(proc, *pid, flow);
                     }
+                }
+                Want::ListenCounts { netns } => {
+                    let Some(pid) = members(*netns).first().copied() else { continue };
+                    let Ok(found) = netstat::listen_counts(proc, pid) else { continue };
+                    facts.push(HostFact::ListenCounts {
+                        netns: *netns,
+                        overflows: found.overflows,
+                        drops: found.drops,
+                    });
                 }
                 Want::Log { uid, container, from, until } => {
                     facts.extend(inspector.log(uid, container.as_deref(), *from, *until));
