@@ -8,7 +8,7 @@ use rustc_hash::FxHashMap;
 
 use super::{Correlator, Want, chain::Leaf, symptom::Symptom, window};
 use crate::{
-    event::{Drop, Exchange, Flow, HostFact, Ktime, Log, LogEntry, Resources, Role, Rule},
+    event::{Drop, Exchange, Flow, HostFact, Ktime, Log, LogEntry, Resources, Role, Rule, UnansweredSyn},
     k8s::cgroup::parse_cgroup_path,
 };
 
@@ -16,10 +16,15 @@ use crate::{
 const LOG_NS: u64 = 100_000_000;
 /// The same is asked again after this.
 const AGAIN_NS: u64 = 250_000_000;
+/// A ruleset is listed within this, and not at all after that.
+const RULE_NS: u64 = 500_000_000;
+const RULE_GONE_NS: u64 = 5_000_000_000;
 /// Listing a ruleset costs more, and rules stay.
 const RULE_AGAIN_NS: u64 = 30_000_000_000;
 /// A reading tells of a failure within this.
 const NEAR_NS: u64 = 1_000_000_000;
+/// A queue that nobody empties stays full.
+const NEAR_SYN_NS: u64 = 3_000_000_000;
 /// Questions in one second.
 const PER_SECOND: u32 = 32;
 /// Of the whole capture.
@@ -44,6 +49,8 @@ pub(crate) struct Inquiries {
     resources: VecDeque<(Ktime, Resources)>,
     logs: VecDeque<(Ktime, Log)>,
     rules: VecDeque<(Ktime, Rule)>,
+    /// When the question for a rule was asked that has no answer yet: one at a time.
+    rule_asked: Option<Ktime>,
 }
 
 #[derive(Debug)]
@@ -83,7 +90,11 @@ impl Inquiries {
         match fact {
             HostFact::Resources(resources) => bounded(&mut self.resources, (at, (**resources).clone())),
             HostFact::Log(log) => bounded(&mut self.logs, (at, log.clone())),
-            HostFact::Rule(rule) => bounded(&mut self.rules, (at, rule.clone())),
+            HostFact::Rule(rule) => {
+                self.rule_asked = None;
+                bounded(&mut self.rules, (at, rule.clone()));
+            }
+            HostFact::NoRule(_) => self.rule_asked = None,
             _ => {}
         }
     }
@@ -172,11 +183,30 @@ impl Correlator {
     pub(super) fn inquire_drop(&mut self, drop: &Drop) {
         let Some(flow) = flow(drop) else { return };
         let is_pod = |address: SocketAddr| self.identity.pod_at(&self.snapshot, address.ip()).is_some();
-        if !is_pod(flow.source) && !is_pod(flow.destination) {
+        if !is_pod(flow.source) && !is_pod(flow.destination) || self.asks_rule(RULE_GONE_NS) {
             return;
         }
         if self.inquiries.admits(Subject::Rule(flow.netns, flow.hook.clone(), flow.destination), self.now) {
+            self.inquiries.rule_asked = Some(self.now);
             self.wants.push(Want::Rule(flow));
+        }
+    }
+
+    fn asks_rule(&self, within: u64) -> bool {
+        self.inquiries.rule_asked.is_some_and(|at| self.now < at.saturating_add(within))
+    }
+
+    /// Failures since then aren't decided yet: they may be of a packet whose rule is being looked for.
+    pub(super) fn rule_awaited_since(&self) -> Option<Ktime> {
+        self.inquiries.rule_asked.filter(|_| self.asks_rule(RULE_NS))
+    }
+
+    /// A listener's queue was full: asks what keeps its process from accepting.
+    pub(super) fn inquire_syn(&mut self, syn: &UnansweredSyn) {
+        let UnansweredSyn { cgroup, netns, local, start_ns, accept_queue, accept_queue_max, .. } = *syn;
+        let subject = Subject::Resources(self.identity.container_key(cgroup), 0);
+        if accept_queue > accept_queue_max && self.inquiries.admits(subject, self.now) {
+            self.wants.push(Want::Resources { cgroup, tgid: 0, netns, port: local.port(), since: start_ns });
         }
     }
 
@@ -254,7 +284,8 @@ impl Correlator {
                 let uid = self.pod_uid(server.cgroup);
                 let until = leaf.until.saturating_add(SLACK_NS);
                 let crowded = self.crowded(server, leaf.until);
-                let resources = self.resources_of(server, leaf.until);
+                let tgid = server.actor.map(|actor| actor.tgid);
+                let resources = self.resources_of(server.cgroup, tgid, leaf.until, NEAR_NS);
                 let container = leaf.who.container.as_deref();
                 Around { resources, crowded, ..self.logged(uid.as_deref(), container, server.start_ns, until) }
             }
@@ -262,7 +293,9 @@ impl Correlator {
                 let uid = leaf.target.pod.map(|pod| pod.metadata.uid.as_str());
                 let from = leaf.connect.start_ns.saturating_sub(BEFORE_CONNECT_NS);
                 let rule = leaf.drops.first().and_then(|(_, drop)| self.rule_of(drop));
-                Around { rule, ..self.logged(uid, None, from, leaf.connect.end_ns.saturating_add(SLACK_NS)) }
+                let resources =
+                    leaf.syn.as_ref().and_then(|(at, syn)| self.resources_of(syn.cgroup, None, *at, NEAR_SYN_NS));
+                Around { rule, resources, ..self.logged(uid, None, from, leaf.connect.end_ns.saturating_add(SLACK_NS)) }
             }
             Leaf::Lookup(leaf) => {
                 Around { rule: leaf.drops.first().and_then(|(_, drop)| self.rule_of(drop)), ..Around::default() }
@@ -277,13 +310,12 @@ impl Correlator {
     }
 
     /// The reading nearest to a failure, of the process that read the request or, where none did, of the one that listens.
-    fn resources_of(&self, server: &Exchange, at: Ktime) -> Option<Resources> {
-        let container = self.identity.container_key(server.cgroup);
-        let tgid = server.actor.map(|actor| actor.tgid);
+    fn resources_of(&self, cgroup: u64, tgid: Option<u32>, at: Ktime, within: u64) -> Option<Resources> {
+        let container = self.identity.container_key(cgroup);
         let own = self.inquiries.resources.iter().filter(|(_, r)| {
             self.identity.container_key(r.cgroup) == container && tgid.is_none_or(|tgid| tgid == r.tgid)
         });
-        let near = own.filter(|(read, _)| read.abs_diff(at) <= NEAR_NS);
+        let near = own.filter(|(read, _)| read.abs_diff(at) <= within);
         near.min_by_key(|(read, _)| read.abs_diff(at)).map(|(_, resources)| resources.clone())
     }
 

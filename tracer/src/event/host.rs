@@ -22,8 +22,10 @@ pub enum HostFact {
     Resources(Box<Resources>),
     /// Lines of a container's log.
     Log(Log),
-    /// The rule that drops packets of a flow, where it is certain.
+    /// The rule that drops packets of a flow.
     Rule(Rule),
+    /// Which rule drops them isn't certain.
+    NoRule(Flow),
 }
 
 /// Packets that netfilter dropped.

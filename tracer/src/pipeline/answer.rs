@@ -79,7 +79,7 @@ impl Node {
             found.sort_unstable();
             found
         };
-        let mut facts: Vec<HostFact> = rules.answers().map(HostFact::Rule).collect();
+        let mut facts: Vec<HostFact> = rules.answers().collect();
         for want in wants {
             match want {
                 // Read from the kernel programs' maps.
@@ -102,11 +102,10 @@ impl Node {
                     };
                     facts.extend(pid.map(|pid| inspector.resources(proc, *cgroup, pid, *since, now)));
                 }
-                Want::Rule(flow) => {
-                    if let Some(pid) = members(flow.netns).first() {
-                        rules.ask(proc, *pid, flow);
-                    }
-                }
+                Want::Rule(flow) => match members(flow.netns).first() {
+                    Some(pid) => rules.ask(proc, *pid, flow),
+                    None => facts.push(HostFact::NoRule(flow.clone())),
+                },
                 Want::ListenCounts { netns } => {
                     let Some(pid) = members(*netns).first().copied() else { continue };
                     let Ok(found) = netstat::listen_counts(proc, pid) else { continue };

@@ -2,7 +2,7 @@
 
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 
-use crate::event::{Flow, Rule};
+use crate::event::{Flow, HostFact};
 use crate::host::proc::Proc;
 use crate::host::ruleset;
 
@@ -18,7 +18,7 @@ pub(super) struct Rules {
 #[derive(Debug)]
 struct Thread {
     questions: SyncSender<(u32, Flow)>,
-    answers: Receiver<Rule>,
+    answers: Receiver<HostFact>,
 }
 
 impl Rules {
@@ -34,7 +34,7 @@ impl Rules {
     }
 
     /// What was found since the last call.
-    pub(super) fn answers(&self) -> impl Iterator<Item = Rule> {
+    pub(super) fn answers(&self) -> impl Iterator<Item = HostFact> {
         self.thread.iter().flat_map(|thread| thread.answers.try_iter())
     }
 }
@@ -44,9 +44,8 @@ fn start(proc: Proc) -> Thread {
     let (answer, answers) = sync_channel(WAITING);
     std::thread::spawn(move || {
         for (pid, flow) in asked {
-            if let Some(rule) = ruleset::rule(&proc, pid, &flow)
-                && answer.send(rule).is_err()
-            {
+            let fact = ruleset::rule(&proc, pid, &flow).map_or(HostFact::NoRule(flow), HostFact::Rule);
+            if answer.send(fact).is_err() {
                 return;
             }
         }
