@@ -29,7 +29,7 @@ const NEAR_SYN_NS: u64 = 3_000_000_000;
 const PER_SECOND: u32 = 32;
 /// Of the whole capture.
 const TOTAL: u64 = 10_000;
-const WAITING: usize = 1000;
+const WAITING: usize = 200;
 const ANSWERS: usize = 1000;
 /// A server logs what it fails of within this of its answer; its clock is the node's.
 const SLACK_NS: u64 = 200_000_000;
@@ -156,9 +156,12 @@ fn bounded<T>(queue: &mut VecDeque<T>, item: T) {
 impl Correlator {
     /// A failure was seen: asks what it took place in.
     pub(super) fn inquire(&mut self, symptom: &Symptom, at: Ktime) {
-        let resources = self.ask_resources(symptom);
+        // Finding the other end of a client's exchange takes longer, and it may not be known before a look.
+        let is_server = |x: &Exchange| x.role == Role::Server;
+        let known = matches!(symptom, Symptom::Exchange(id) if self.window.exchanges.get(*id).is_some_and(is_server));
+        let resources = known && self.ask_resources(symptom);
         if self.inquiries.waiting.len() >= WAITING {
-            self.inquiries.skipped += 1;
+            self.inquiries.skipped += u64::from(!resources);
             return;
         }
         self.inquiries.waiting.push_back(Waiting { at, symptom: symptom.clone(), resources });
@@ -283,9 +286,10 @@ impl Correlator {
                 let server = &leaf.exchange;
                 let uid = self.pod_uid(server.cgroup);
                 let until = leaf.until.saturating_add(SLACK_NS);
-                let crowded = self.crowded(server, leaf.until);
                 let tgid = server.actor.map(|actor| actor.tgid);
                 let resources = self.resources_of(server.cgroup, tgid, leaf.until, NEAR_NS);
+                let throttled = resources.as_ref().and_then(|r| r.cpu).is_some_and(|cpu| cpu.throttled_us > 0);
+                let crowded = throttled && self.crowded(server, leaf.until);
                 let container = leaf.who.container.as_deref();
                 Around { resources, crowded, ..self.logged(uid.as_deref(), container, server.start_ns, until) }
             }
@@ -312,7 +316,9 @@ impl Correlator {
     /// The reading nearest to a failure, of the process that read the request or, where none did, of the one that listens.
     fn resources_of(&self, cgroup: u64, tgid: Option<u32>, at: Ktime, within: u64) -> Option<Resources> {
         let container = self.identity.container_key(cgroup);
-        let own = self.inquiries.resources.iter().filter(|(_, r)| {
+        let since = at.saturating_sub(within);
+        let recent = self.inquiries.resources.iter().rev().take_while(|(read, _)| *read >= since);
+        let own = recent.filter(|(_, r)| {
             self.identity.container_key(r.cgroup) == container && tgid.is_none_or(|tgid| tgid == r.tgid)
         });
         let near = own.filter(|(read, _)| read.abs_diff(at) <= within);
@@ -321,7 +327,8 @@ impl Correlator {
 
     fn logged(&self, uid: Option<&str>, container: Option<&str>, from: Ktime, until: Ktime) -> Around {
         let mut around = Around::default();
-        for (_, log) in self.inquiries.logs.iter().filter(|(_, log)| Some(log.uid.as_str()) == uid) {
+        let recent = self.inquiries.logs.iter().rev().take_while(|(read, _)| *read >= from);
+        for (_, log) in recent.filter(|(_, log)| Some(log.uid.as_str()) == uid) {
             if container.is_some_and(|name| name != log.container) {
                 continue;
             }
@@ -339,6 +346,8 @@ impl Correlator {
             }
         }
         around.logs.retain(|(_, entries)| !entries.is_empty());
+        around.logs.iter_mut().for_each(|(_, entries)| entries.sort_by_key(|entry| entry.at));
+        around.logs.sort_by(|(a, _), (b, _)| a.cmp(b));
         around
     }
 
