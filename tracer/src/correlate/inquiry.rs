@@ -332,7 +332,7 @@ impl Correlator {
             if container.is_some_and(|name| name != log.container) {
                 continue;
             }
-            around.omitted += log.omitted;
+            around.omitted = around.omitted.max(log.omitted);
             let within = log.entries.iter().filter(|entry| entry.at >= from && entry.at <= until);
             let place = around.logs.iter().position(|(name, _)| *name == log.container).unwrap_or_else(|| {
                 around.logs.push((log.container.clone(), Vec::new()));
