@@ -231,6 +231,7 @@ impl Correlator {
                 if syn.netns != 0 && self.identity.asked.insert(syn.netns) {
                     self.wants.push(Want::ListenCounts { netns: syn.netns });
                 }
+                self.inquire_syn(&syn);
                 self.window.syns.push((at, syn));
             }
             Event::Signal(signal) => {
@@ -248,6 +249,7 @@ impl Correlator {
                 {
                     self.wants.push(Want::Netns { netns: drop.netns });
                 }
+                self.inquire_drop(&drop);
                 self.window.drops.push((at, drop));
             }
             Event::Icmp(icmp) => {
@@ -306,6 +308,7 @@ impl Correlator {
         let now = self.now;
         // Verdicts wait for the answers to what was asked just now.
         let limit = if self.inquire_again() { now.saturating_sub(ANSWER_NS) } else { now };
+        let limit = self.rule_awaited_since().map_or(limit, |since| limit.min(since + symptom::SETTLE_NS - 1));
         self.decide(limit, out);
         self.window.expire(now);
         // Ports may be listened on later: ask anew, but not at once.

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// A gateway lets go of its upstream within microseconds of its answer; the events of both ends come within this.
-const SETTLE_NS: u64 = 200_000_000;
+pub(super) const SETTLE_NS: u64 = 200_000_000;
 const AGAIN_NS: u64 = 100_000_000;
 /// A retry within this heals a failure that nothing waits for.
 const QUIET_NS: u64 = 10_000_000_000;
