@@ -11,5 +11,6 @@ pub mod http;
 pub mod route;
 pub mod side;
 pub mod threads;
+pub mod tls;
 
 pub use route::{Call, Misbehave, Route, Routes};

@@ -56,6 +56,7 @@ pub fn inject(cluster: &Cluster, fault: &Fault) -> Result<()> {
     match fault {
         Fault::Isolate(isolation) => cluster.isolate(isolation),
         Fault::Firewall(rule) => cluster.add_firewall_rule(rule),
+        Fault::LocalPorts { pod, low, high } => cluster.narrow_local_ports(pod, *low, *high),
         Fault::StopDns => cluster.signal_server("coredns", Signal::SIGSTOP),
     }
 }

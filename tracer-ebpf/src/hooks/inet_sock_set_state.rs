@@ -3,10 +3,9 @@
 
 use aya_ebpf::{EbpfContext, macros::raw_tracepoint, programs::RawTracePointContext};
 use tracer_common::{
-    conn::{Conn, conn_flag, protocol, role},
+    conn::{Conn, conn_flag, protocol, role, tls_flag},
     event::{Connect, Signal, kind},
     limits::PIPELINE,
-    stats::Stat,
 };
 
 use crate::{
@@ -16,7 +15,8 @@ use crate::{
     hooks::tcp_signals,
     http,
     kernel::{self, IPPROTO_TCP, read, read_or_zero},
-    maps::{PENDING_CONNECT, count},
+    maps::PENDING_CONNECT,
+    tls,
 };
 
 /// `enum` of `include/net/tcp_states.h`, UAPI-stable through `struct tcp_info`.
@@ -27,6 +27,7 @@ mod state {
     pub(crate) const FIN_WAIT1: u32 = 4;
     pub(crate) const CLOSE: u32 = 7;
     pub(crate) const CLOSE_WAIT: u32 = 8;
+    pub(crate) const LAST_ACK: u32 = 9;
     pub(crate) const LISTEN: u32 = 10;
 }
 
@@ -77,6 +78,14 @@ fn connecting(_ctx: &impl EbpfContext, sock: u64) {
 #[inline(always)]
 fn moved(sock: u64, record: &mut Conn, old: u32, new: u32) {
     record.state = new;
+    // The application gives up: what it does then comes before the connection's end.
+    if (new == state::FIN_WAIT1 || new == state::LAST_ACK) && tls::may_have_failed(record) {
+        if new == state::FIN_WAIT1 {
+            record.flags |= conn_flag::LOCAL_CLOSED_FIRST;
+        }
+        report_end(sock);
+        record.tls.flags |= tls_flag::TOLD;
+    }
     match new {
         state::ESTABLISHED => {
             record.established_ns = kernel::now();
@@ -160,9 +169,16 @@ fn ended(sock: u64, record: &mut Conn) {
     let acked: u64 = read_or_zero(sock, offset!(tcp_bytes_acked));
     // The SYN consumes one acknowledged byte.
     let unanswered = received == 0 && acked > 1;
-    if record.flags & conn_flag::RST_RECEIVED == 0 && !unanswered {
+    if record.flags & conn_flag::RST_RECEIVED == 0 && !unanswered && !tls::may_have_failed(record) {
         return;
     }
+    if record.tls.flags & tls_flag::TOLD == 0 {
+        report_end(sock);
+    }
+}
+
+#[inline(always)]
+fn report_end(sock: u64) {
     if let Some(mut entry) = emit::reserve::<Signal>(Ring::Failures) {
         // SAFETY: reserved ring memory of that size.
         unsafe {
@@ -170,7 +186,5 @@ fn ended(sock: u64, record: &mut Conn) {
             tcp_signals::fill(event, kind::CONNECTION_END, sock);
         }
         entry.submit(0);
-    } else {
-        count(Stat::LostFailures);
     }
 }

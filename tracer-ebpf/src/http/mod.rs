@@ -20,7 +20,7 @@ use tracer_common::{
     stats::Stat,
 };
 
-use crate::{conn, kernel, maps::count, packet::Packet};
+use crate::{conn, kernel, maps::count, packet::Packet, tls};
 use token::Token;
 
 pub(crate) use response::finish_unanswered;
@@ -77,6 +77,9 @@ pub(crate) fn segment(skb: *mut __sk_buff, sock: u64, packet: &Packet, direction
     };
     if record.protocol == protocol::UNKNOWN {
         decide(record, token, &first, direction);
+    }
+    if record.protocol == protocol::TLS && tls::follows(record) && is_new(record, &segment) {
+        tls::records(record, &segment);
     }
     if record.protocol != protocol::HTTP1 {
         return;

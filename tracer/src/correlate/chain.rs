@@ -1,6 +1,9 @@
 //! The way from a symptom down to the deepest element that failed: what the rules judge.
 
-use super::{call::Call, identity::Who};
+use super::{
+    call::Call,
+    identity::{Conntrack, LocalPorts, Who},
+};
 use crate::{
     event::{Drop, Exchange, Icmp, Ktime, Process},
     k8s::model::{Pod, Service},
@@ -99,6 +102,10 @@ pub(crate) struct ConnectLeaf<'a> {
     pub(crate) icmp: Option<(Ktime, Icmp)>,
     /// A kernel on this node refused the segment: no socket wanted it there.
     pub(crate) refusal: Option<(Ktime, crate::event::Signal)>,
+    /// The caller's local ports.
+    pub(crate) local_ports: Option<LocalPorts>,
+    /// The connection table of the first drop's network namespace.
+    pub(crate) conntrack: Option<Conntrack>,
     /// Ports that the target's network namespace listens on.
     pub(crate) listening: Option<Vec<u16>>,
     /// A process of the target that the OOM killer took lately.
@@ -114,6 +121,8 @@ pub(crate) struct LookupLeaf<'a> {
     pub(crate) target: Target<'a>,
     pub(crate) drops: Vec<(Ktime, Drop)>,
     pub(crate) drop_pod: Option<&'a Pod>,
+    /// The connection table of the first drop's network namespace.
+    pub(crate) conntrack: Option<Conntrack>,
     /// The query was rejected.
     pub(crate) icmp: Option<(Ktime, Icmp)>,
     /// The resolver's container, where the query reached it.

@@ -140,7 +140,13 @@ impl Correlator {
         let container = self.identity.container_key(server.cgroup);
         let reader = server.actor.map(|a| a.tgid);
         let end = if server.outcome == Outcome::Open { until } else { server.end_ns };
-        let deaths = self.window.deaths(server.start_ns, end.saturating_add(DEATH_NS));
+        // What closed an idle connection died before the request that was sent on it.
+        let from = if server.met_a_closing_server() {
+            server.closing_ns.saturating_sub(DEATH_NS)
+        } else {
+            server.start_ns
+        };
+        let deaths = self.window.deaths(from, end.saturating_add(DEATH_NS));
         let own = deaths.filter(|(_, p)| match reader {
             Some(tgid) => p.tgid == tgid,
             None => p.served && self.identity.container_key(p.cgroup) == container,

@@ -40,6 +40,9 @@ use symptom::Symptom;
 /// A DNS query this old won't be answered: resolvers wait 5 s by default.
 const UNANSWERED_NS: u64 = 5_500_000_000;
 
+/// The state of a network namespace is asked for anew after this.
+const ASK_NS: u64 = 1_000_000_000;
+
 /// The whole core behind one method.
 #[derive(Debug)]
 pub struct Correlator {
@@ -64,6 +67,7 @@ pub struct Correlator {
     pub(crate) overwritten_at: Option<Ktime>,
     wants: Vec<Want>,
     wanted_processes: FxHashSet<u32>,
+    asked_node: Vec<(Want, Ktime)>,
     now: Ktime,
     finishing: bool,
     opaque_tls: u64,
@@ -89,6 +93,7 @@ impl Correlator {
             overwritten_at: None,
             wants: Vec::new(),
             wanted_processes: FxHashSet::default(),
+            asked_node: Vec::new(),
             now: 0,
             finishing: false,
             opaque_tls: 0,
@@ -205,6 +210,9 @@ impl Correlator {
                     return;
                 }
                 self.ask_process(Some(connect.actor.tgid));
+                if connect.got_no_port() {
+                    self.ask_node(Want::LocalPorts { netns: connect.netns });
+                }
                 let (id, _) = self.window.connects.push(connect);
                 self.symptom(Symptom::Connect(id), at);
             }
@@ -218,7 +226,10 @@ impl Correlator {
                 if signal.no_socket && signal.netns != 0 && self.identity.asked.insert(signal.netns) {
                     self.wants.push(Want::Listeners { netns: signal.netns });
                 }
-                let end = signal.signal == SignalKind::ConnectionEnd && self.is_observed(signal.cgroup);
+                let end = signal.is_broken_end() && self.is_observed(signal.cgroup);
+                if signal.signal == SignalKind::ConnectionEnd && !end {
+                    return;
+                }
                 let (id, _) = self.window.signals.push((at, signal));
                 if end {
                     self.symptom(Symptom::End(id), at);
@@ -228,6 +239,9 @@ impl Correlator {
                 if self.pod_of_netns(drop.netns).is_none() && drop.netns != 0 && self.identity.asked.insert(drop.netns)
                 {
                     self.wants.push(Want::Netns { netns: drop.netns });
+                }
+                if drop.may_be_conntrack() {
+                    self.ask_node(Want::Conntrack { netns: drop.netns });
                 }
                 self.window.drops.push((at, drop));
             }
@@ -276,6 +290,16 @@ impl Correlator {
             && self.wanted_processes.insert(tgid)
         {
             self.wants.push(Want::Process { tgid });
+        }
+    }
+
+    /// Asks for the state of a network namespace, at most once a second.
+    fn ask_node(&mut self, want: Want) {
+        let now = self.now;
+        self.asked_node.retain(|(_, at)| now.saturating_sub(*at) < ASK_NS);
+        if self.asked_node.len() < 1024 && !self.asked_node.iter().any(|(asked, _)| *asked == want) {
+            self.asked_node.push((want.clone(), now));
+            self.wants.push(want);
         }
     }
 

@@ -7,6 +7,8 @@ pub mod cgroups;
 pub mod listeners;
 pub mod mounts;
 #[cfg(feature = "kernel")]
+pub mod netns;
+#[cfg(feature = "kernel")]
 pub mod pod_logs;
 #[cfg(feature = "kernel")]
 pub mod proc;

@@ -97,6 +97,16 @@ impl Proc {
         std::fs::read_link(self.path.join("self")).ok()?.to_str()?.parse().ok()
     }
 
+    /// Where a process's directory is.
+    pub fn directory(&self, pid: u32) -> PathBuf {
+        self.path.join(pid.to_string())
+    }
+
+    /// A file of the system, such as `sys/net/ipv4/ip_local_port_range`.
+    pub fn file(&self, file: &str) -> PathBuf {
+        self.path.join(file)
+    }
+
     /// A file of a process, such as `net/tcp`.
     pub fn read(&self, pid: u32, file: &str) -> std::io::Result<String> {
         std::fs::read_to_string(self.path.join(pid.to_string()).join(file))

@@ -5,7 +5,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use super::naming::Naming;
 use crate::correlate::Want;
 use crate::event::HostFact;
-use crate::host::listeners;
+use crate::host::{listeners, netns};
 use crate::host::proc::{Proc, Process};
 use crate::host::{HostRoot, pod_logs};
 use crate::k8s::cgroup::parse_cgroup_path;
@@ -74,6 +74,16 @@ impl Node {
                 let mut ports: Vec<u16> = found.into_iter().map(|listener| listener.port).collect();
                 ports.dedup();
                 Some(HostFact::Listeners { netns: *netns, ports })
+            }
+            Want::LocalPorts { netns } => {
+                let ports = netns::local_ports(&self.proc, member(*netns)?).ok()?;
+                let netns::LocalPorts { low, high, sockets, time_wait } = ports;
+                Some(HostFact::LocalPorts { netns: *netns, low, high, sockets, time_wait })
+            }
+            Want::Conntrack { netns } => {
+                let netns::Conntrack { count, max, insert_failed } =
+                    netns::conntrack(&self.proc, member(*netns)?).ok()?;
+                Some(HostFact::Conntrack { netns: *netns, count, max, insert_failed })
             }
         };
         wants.iter().filter_map(answer).collect()

@@ -11,6 +11,7 @@ mod connection_reset;
 mod dns_error;
 mod dns_timeout;
 mod dns_unavailable;
+mod ephemeral_ports_exhausted;
 mod external_unavailable;
 mod firewall_drop;
 mod firewall_reject;
@@ -23,6 +24,7 @@ mod oom_killed;
 mod rate_limited;
 mod service_endpoints;
 mod service_port_unknown;
+mod tls_handshake;
 mod unknown;
 mod unreachable;
 mod upstream_timeout;
@@ -34,10 +36,12 @@ type Rule = fn(&Chain<'_>, &Context<'_>) -> Option<Judgement>;
 
 /// The order is the precedence: what destroyed a process or a packet before what is merely missing, and an application's
 /// own error last.
-pub(super) const RULES: [Rule; 22] = [
+pub(super) const RULES: [Rule; 24] = [
     oom_killed::judge,
     app_crash::judge,
     keepalive_race::judge,
+    tls_handshake::judge,
+    ephemeral_ports_exhausted::judge,
     service_port_unknown::judge,
     service_endpoints::judge,
     dns_unavailable::judge,
