@@ -106,13 +106,19 @@ fn record(conn: &mut Conn, d: usize, kind: u8, length: u16) {
 #[inline(always)]
 pub(crate) fn may_have_failed(conn: &Conn) -> bool {
     let tls = &conn.tls;
-    if conn.protocol != protocol::TLS || conn.role != role::CLIENT || tls.flags & (tls_flag::LOST | tls_flag::DONE | tls_flag::TOLD) != 0 {
+    if conn.protocol != protocol::TLS
+        || conn.role != role::CLIENT
+        || tls.flags & (tls_flag::LOST | tls_flag::DONE | tls_flag::TOLD) != 0
+    {
         return false;
     }
     let by_server = conn.flags & (conn_flag::REMOTE_CLOSED_FIRST | conn_flag::RST_RECEIVED) != 0;
     let readable = tls.flags & tls_flag::NOT_TLS != 0 || tls.alert[SENT] | tls.alert[RECEIVED] != 0;
     let by_client = tls.data[SENT] == 1 && tls.first[SENT] == ENCRYPTED_ALERT;
     let unfinished = tls.data[SENT] == 0 && tls.cipher_changes[SENT] == 0 && by_server;
-    let refused = tls.answers == 1 && tls.last[RECEIVED] == ENCRYPTED_ALERT && by_server;
-    readable || by_client || unfinished || refused
+    let refused = tls.answers == 1 && tls.last[RECEIVED] == ENCRYPTED_ALERT && (by_server || tls.data[SENT] > 1);
+    // Finished, and nothing but a goodbye.
+    let by_itself = conn.flags & conn_flag::LOCAL_CLOSED_FIRST != 0 && tls.cipher_changes[SENT] > 0;
+    let unused = by_itself && (tls.data[SENT] < 2 || tls.data[SENT] == 2 && tls.last[SENT] == ENCRYPTED_ALERT);
+    readable || by_client || unfinished || refused || unused
 }

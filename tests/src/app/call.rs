@@ -164,7 +164,10 @@ pub fn send(
     keep_alive: bool,
     timeout_ms: u64,
 ) -> Result<http::Response, Failure> {
-    stream.tcp().set_read_timeout(Some(Duration::from_millis(timeout_ms.max(1)))).map_err(|e| Failure::exchanging(&e))?;
+    stream
+        .tcp()
+        .set_read_timeout(Some(Duration::from_millis(timeout_ms.max(1))))
+        .map_err(|e| Failure::exchanging(&e))?;
     stream.write_all(&target.bytes(headers, keep_alive)).map_err(|e| Failure::exchanging(&e))?;
     let mut bytes = Vec::new();
     let mut chunk = [0; 4096];

@@ -70,7 +70,7 @@ fn main() -> Result<()> {
             match model {
                 Model::ThreadPerRequest => {
                     threads::thread_per_request(&listener, routes, keep_alive_ms.map(Duration::from_millis))
-                },
+                }
                 Model::ThreadPool => threads::thread_pool(&listener, routes),
                 Model::EventLoop => event_loop::serve(listener, routes),
             }

@@ -55,7 +55,12 @@ impl Nginx {
         let mut ssl = String::new();
         if let Some(tls) = &self.tls {
             let (certificate, key) = tls.files(directory, &pod.spec)?;
-            writeln!(ssl, "    ssl_certificate {};\n    ssl_certificate_key {};", certificate.display(), key.display())?;
+            writeln!(
+                ssl,
+                "    ssl_certificate {};\n    ssl_certificate_key {};",
+                certificate.display(),
+                key.display()
+            )?;
             if let Some(version) = &tls.version {
                 writeln!(ssl, "    ssl_protocols {version};")?;
             }
@@ -77,7 +82,10 @@ impl Nginx {
                 writeln!(locations, "      proxy_pass {scheme}://u{number};")?;
                 if *tls {
                     let (authority, name) = (authority.display(), &plan.service(to)?.spec.name);
-                    writeln!(locations, "      proxy_ssl_verify on;\n      proxy_ssl_trusted_certificate {authority};")?;
+                    writeln!(
+                        locations,
+                        "      proxy_ssl_verify on;\n      proxy_ssl_trusted_certificate {authority};"
+                    )?;
                     writeln!(locations, "      proxy_ssl_server_name on;\n      proxy_ssl_name {name};")?;
                 }
                 writeln!(locations, "      proxy_connect_timeout {connect_timeout_ms}ms;")?;

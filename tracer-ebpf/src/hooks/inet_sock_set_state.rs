@@ -79,10 +79,10 @@ fn connecting(_ctx: &impl EbpfContext, sock: u64) {
 fn moved(sock: u64, record: &mut Conn, old: u32, new: u32) {
     record.state = new;
     // The application gives up: what it does then comes before the connection's end.
+    if new == state::FIN_WAIT1 && old == state::ESTABLISHED {
+        record.flags |= conn_flag::LOCAL_CLOSED_FIRST;
+    }
     if (new == state::FIN_WAIT1 || new == state::LAST_ACK) && tls::may_have_failed(record) {
-        if new == state::FIN_WAIT1 {
-            record.flags |= conn_flag::LOCAL_CLOSED_FIRST;
-        }
         report_end(sock);
         record.tls.flags |= tls_flag::TOLD;
     }
@@ -93,7 +93,6 @@ fn moved(sock: u64, record: &mut Conn, old: u32, new: u32) {
             kernel::sock_tuple(sock, &mut record.tuple);
         }
         state::FIN_WAIT1 if old == state::ESTABLISHED => {
-            record.flags |= conn_flag::LOCAL_CLOSED_FIRST;
             if record.begun == record.answered {
                 record.flags |= conn_flag::CLOSED_IDLE;
             }

@@ -38,6 +38,8 @@ pub(crate) enum Leaf<'a> {
     Lookup(LookupLeaf<'a>),
     /// A connection without HTTP that ended badly.
     End(EndLeaf<'a>),
+    /// A server that failed because its caller had left.
+    Abandoned(Box<AbandonedLeaf>),
     /// Several calls may be to blame, and they disagree.
     Ambiguous(Vec<String>),
 }
@@ -63,6 +65,18 @@ pub(crate) struct ServerLeaf {
     pub(crate) proxy: Option<String>,
     /// Flight records were overwritten before they were read, or events were lost: "nothing was tried" can't be said.
     pub(crate) blind: bool,
+}
+
+/// A server whose caller left, and what it answered then.
+#[derive(Clone, Debug)]
+pub(crate) struct AbandonedLeaf {
+    pub(crate) server: Exchange,
+    pub(crate) who: Who,
+    /// Who left first, where it is observed, and its address.
+    pub(crate) caller: Option<Who>,
+    pub(crate) address: std::net::SocketAddr,
+    pub(crate) waited_ns: u64,
+    pub(crate) left_ns: Ktime,
 }
 
 /// A call to somewhere else.

@@ -17,6 +17,7 @@ use crate::{
     verdict::{self, Coverage, Incident},
 };
 
+mod abandoned;
 mod call;
 mod chain;
 mod descend;
@@ -31,7 +32,7 @@ mod symptom;
 mod window;
 
 pub(crate) use chain::{Chain, ConnectLeaf, Leaf, LookupLeaf, ServerLeaf, Target};
-pub(crate) use identity::{Identity, Who, service_name};
+pub(crate) use identity::{Conntrack, Identity, Who, service_name};
 pub(crate) use leaf::ECONNREFUSED;
 pub(crate) use lookup::LookupOutcome;
 pub use options::{Options, Selection, Want};
@@ -227,7 +228,8 @@ impl Correlator {
                     self.wants.push(Want::Listeners { netns: signal.netns });
                 }
                 let end = signal.is_broken_end() && self.is_observed(signal.cgroup);
-                if signal.signal == SignalKind::ConnectionEnd && !end {
+                // What may only be what a failing request waited for is kept, and told by no means alone.
+                if signal.signal == SignalKind::ConnectionEnd && !end && signal.handshake_failure().is_none() {
                     return;
                 }
                 let (id, _) = self.window.signals.push((at, signal));

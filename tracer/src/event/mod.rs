@@ -10,8 +10,8 @@ mod exchange;
 pub mod record;
 mod tls;
 
-pub use tls::{Handshake, Tls};
 pub use exchange::{Exchange, Outcome, RequestHead, ResponseHead, Role, Seen};
+pub use tls::{Handshake, Tls};
 
 /// Nanoseconds of `CLOCK_MONOTONIC`, as the kernel programs stamp them.
 pub type Ktime = u64;
@@ -182,7 +182,9 @@ impl Signal {
     pub fn is_broken_end(&self) -> bool {
         let reset = self.reset_received && !self.local_closed_first;
         self.signal == SignalKind::ConnectionEnd
-            && (reset || self.bytes_received == 0 || self.handshake_failure().is_some())
+            && (reset
+                || self.bytes_received == 0
+                || self.handshake_failure().is_some_and(|how| how != Handshake::Unused))
     }
 }
 

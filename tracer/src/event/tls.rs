@@ -23,11 +23,13 @@ pub struct Tls {
     pub handshakes_sent: u8,
     pub handshakes_received: u8,
     pub cipher_changes_sent: u8,
+    pub cipher_changes_received: u8,
     /// Records that look like application data.
     pub data_sent: u8,
     pub data_received: u8,
     /// Lengths of such records.
     pub first_sent: u16,
+    pub last_sent: u16,
     pub last_received: u16,
     /// Such records received after the first one sent.
     pub answers: u8,
@@ -46,6 +48,9 @@ pub enum Handshake {
     ServerRefused,
     /// The server ended the connection after so many records.
     ServerClosed(u32),
+    /// It was well, and the client left without sending anything. Some verify the certificate only then (nginx does); a
+    /// health check does the same.
+    Unused,
 }
 
 impl Tls {
@@ -73,8 +78,19 @@ impl Tls {
         }
         // More than a `Finished` was asked of the client: a certificate (RFC 8446 section 4.4.2).
         let asked = self.data_sent > 0 && !FINISHED.contains(&self.first_sent);
-        if encrypted && asked && self.answers == 1 && self.last_received == ENCRYPTED_ALERT && server_closed {
+        let only_alert =
+            self.answers == 1 && self.last_received == ENCRYPTED_ALERT && self.last_sent != ENCRYPTED_ALERT;
+        if encrypted && asked && only_alert && (server_closed || self.data_sent > 1) {
             return Some(Handshake::ServerRefused);
+        }
+        // In TLS 1.2 the goodbye is an alert by its type.
+        let changed = self.cipher_changes_sent > 0 && self.cipher_changes_received > 0;
+        let tls12 = changed && self.data_sent == 0 && self.data_received == 0;
+        let tls13 = encrypted
+            && FINISHED.contains(&self.first_sent)
+            && (self.data_sent == 1 || self.data_sent == 2 && self.last_sent == ENCRYPTED_ALERT);
+        if !server_closed && (tls12 || tls13) {
+            return Some(Handshake::Unused);
         }
         let unfinished = self.data_sent == 0 && self.cipher_changes_sent == 0;
         let records = u32::from(self.handshakes_received) + u32::from(self.data_received);
@@ -96,9 +112,11 @@ mod tests {
         handshakes_sent: 1,
         handshakes_received: 1,
         cipher_changes_sent: 1,
+        cipher_changes_received: 1,
         data_sent: 0,
         data_received: 4,
         first_sent: 0,
+        last_sent: 0,
         last_received: 69,
         answers: 0,
     };
@@ -108,8 +126,7 @@ mod tests {
         let finished = Tls { data_sent: 3, first_sent: 69, data_received: 8, answers: 4, last_received: 19, ..FLIGHT };
         let server_said_goodbye = Tls { answers: 1, ..finished };
         let certificate = Tls { first_sent: 2000, ..finished };
-        let client_said_goodbye = Tls { data_sent: 2, first_sent: 53, answers: 0, ..FLIGHT };
-        for tls in [finished, server_said_goodbye, certificate, client_said_goodbye, FLIGHT] {
+        for tls in [finished, server_said_goodbye, certificate, FLIGHT] {
             assert_eq!(tls.failure(true), None, "{tls:?}");
         }
         assert_eq!(Tls { alert_received: Some((1, 112)), data_sent: 2, ..FLIGHT }.failure(true), None);
@@ -122,7 +139,11 @@ mod tests {
         assert_eq!(refused.failure(false), Some(Handshake::ClientRefused));
         let server = Tls { data_sent: 2, first_sent: 25, answers: 1, last_received: 19, ..FLIGHT };
         assert_eq!(server.failure(true), Some(Handshake::ServerRefused));
-        assert_eq!(server.failure(false), None);
+        assert_eq!(Tls { last_sent: 19, ..server }.failure(true), None);
+        let left = Tls { data_sent: 2, first_sent: 53, last_sent: 19, ..FLIGHT };
+        assert_eq!((left.failure(false), left.failure(true)), (Some(Handshake::Unused), None));
+        let left_tls12 = Tls { handshakes_sent: 3, handshakes_received: 6, data_received: 0, ..FLIGHT };
+        assert_eq!((left_tls12.failure(false), left_tls12.failure(true)), (Some(Handshake::Unused), None));
         let unknown_ca = Tls { alert_sent: Some((2, 48)), ..FLIGHT };
         assert_eq!(unknown_ca.failure(false), Some(Handshake::Alert { by_client: true, description: 48 }));
         let closed = Tls { cipher_changes_sent: 0, ..FLIGHT };

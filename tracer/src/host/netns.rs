@@ -30,7 +30,9 @@ pub struct Conntrack {
 pub fn local_ports(proc: &Proc, pid: u32) -> io::Result<LocalPorts> {
     let range = sysctls(proc, pid, &["net/ipv4/ip_local_port_range"])?.concat();
     let mut numbers = range.split_ascii_whitespace().filter_map(|number| number.parse().ok());
-    let (Some(low), Some(high)) = (numbers.next(), numbers.next()) else { return Err(io::ErrorKind::InvalidData.into()) };
+    let (Some(low), Some(high)) = (numbers.next(), numbers.next()) else {
+        return Err(io::ErrorKind::InvalidData.into());
+    };
     let tables = ["net/tcp", "net/tcp6"].map(|table| proc.read(pid, table).unwrap_or_default());
     let (mut sockets, mut time_wait) = (0, 0);
     for (port, state) in tables.iter().flat_map(|table| table.lines()).filter_map(port_and_state) {

@@ -5,9 +5,9 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use super::naming::Naming;
 use crate::correlate::Want;
 use crate::event::HostFact;
-use crate::host::{listeners, netns};
 use crate::host::proc::{Proc, Process};
 use crate::host::{HostRoot, pod_logs};
+use crate::host::{listeners, netns};
 use crate::k8s::cgroup::parse_cgroup_path;
 
 /// Reads the node.

@@ -45,8 +45,7 @@ pub(super) fn event(signal: SignalKind, bytes: &[u8], names: &mut dyn Names) -> 
         connector: (signal == SignalKind::ConnectionEnd).then(|| known(wire.connector)).flatten(),
         local_closed_first: wire.flags & conn_flag::LOCAL_CLOSED_FIRST != 0,
         remote_closed_first: wire.flags & conn_flag::REMOTE_CLOSED_FIRST != 0,
-        tls: (signal == SignalKind::ConnectionEnd && wire.carries == u32::from(protocol::TLS))
-            .then(|| tls(&wire.tls)),
+        tls: (signal == SignalKind::ConnectionEnd && wire.carries == u32::from(protocol::TLS)).then(|| tls(&wire.tls)),
     }))
 }
 
@@ -62,9 +61,11 @@ fn tls(wire: &WireTls) -> Tls {
         handshakes_sent: wire.handshakes[0],
         handshakes_received: wire.handshakes[1],
         cipher_changes_sent: wire.cipher_changes[0],
+        cipher_changes_received: wire.cipher_changes[1],
         data_sent: wire.data[0],
         data_received: wire.data[1],
         first_sent: wire.first[0],
+        last_sent: wire.last[0],
         last_received: wire.last[1],
         answers: wire.answers,
     }

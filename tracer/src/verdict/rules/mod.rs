@@ -5,9 +5,11 @@ use crate::correlate::Chain;
 
 mod app_crash;
 mod app_error;
+mod client_abandoned;
 mod common;
 mod connect_timeout;
 mod connection_reset;
+mod conntrack;
 mod dns_error;
 mod dns_timeout;
 mod dns_unavailable;
@@ -36,7 +38,8 @@ type Rule = fn(&Chain<'_>, &Context<'_>) -> Option<Judgement>;
 
 /// The order is the precedence: what destroyed a process or a packet before what is merely missing, and an application's
 /// own error last.
-pub(super) const RULES: [Rule; 24] = [
+pub(super) const RULES: [Rule; 26] = [
+    client_abandoned::judge,
     oom_killed::judge,
     app_crash::judge,
     keepalive_race::judge,
@@ -45,6 +48,7 @@ pub(super) const RULES: [Rule; 24] = [
     service_port_unknown::judge,
     service_endpoints::judge,
     dns_unavailable::judge,
+    conntrack::judge,
     network_policy_drop::judge,
     firewall_drop::judge,
     firewall_reject::judge,

@@ -38,6 +38,13 @@ pub(super) fn judge(chain: &Chain<'_>, context: &Context<'_>) -> Option<Judgemen
             format!("{who} rejected the certificate of its client, or the lack of one"),
             "the server asked for a certificate and answered with nothing but an encrypted alert (TLS 1.3)".to_owned(),
         ),
+        Handshake::Unused => (
+            0.7,
+            format!(
+                "the client of {who} left after the TLS handshake: it didn't accept what it had learned of the server"
+            ),
+            "the client ended the connection after the handshake without sending anything".to_owned(),
+        ),
         Handshake::ServerClosed(records) => (
             0.7,
             format!("{who} ended the connection in the middle of the TLS handshake"),
