@@ -13,7 +13,7 @@ pub use self::{
     runner::{Outcome, run},
 };
 use crate::{
-    cluster::ClusterSpec,
+    cluster::{ClusterSpec, Volume},
     firewall::{FirewallRule, Isolation},
 };
 
@@ -63,8 +63,12 @@ pub enum Fault {
         low: u16,
         high: u16,
     },
+    /// A pod gets a volume, which may have no room, or fail.
+    Volume(Volume),
     /// The DNS server's process is stopped: queries arrive and nobody answers.
     StopDns,
+    /// The kubelet begins to probe.
+    StartKubelet,
 }
 
 /// One run of the load client.

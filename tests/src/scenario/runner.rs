@@ -28,10 +28,10 @@ pub struct Outcome {
 /// Runs the scenario under the tracer, or without one just to see that the traffic goes as the scenario says.
 pub fn run(scenario: &Scenario, tracer: Option<&Path>) -> Result<Outcome> {
     let started = Instant::now();
-    let cluster = Cluster::up(&scenario.cluster)?;
+    let mut cluster = Cluster::up(&scenario.cluster)?;
     let mut capture = tracer.map(|tracer| Capture::start(tracer, &cluster, false)).transpose()?;
     for fault in &scenario.faults {
-        inject(&cluster, fault)?;
+        inject(&mut cluster, fault)?;
     }
     let mut problems = drive_all(&cluster, scenario)?;
     let mut incidents = vec![];
@@ -52,11 +52,13 @@ pub fn run(scenario: &Scenario, tracer: Option<&Path>) -> Result<Outcome> {
     Ok(Outcome { problems, incidents, elapsed: started.elapsed() })
 }
 
-pub fn inject(cluster: &Cluster, fault: &Fault) -> Result<()> {
+pub fn inject(cluster: &mut Cluster, fault: &Fault) -> Result<()> {
     match fault {
         Fault::Isolate(isolation) => cluster.isolate(isolation),
         Fault::Firewall(rule) => cluster.add_firewall_rule(rule),
         Fault::LocalPorts { pod, low, high } => cluster.narrow_local_ports(pod, *low, *high),
+        Fault::StartKubelet => cluster.start_kubelet(),
+        Fault::Volume(volume) => cluster.mount_volume(volume),
         Fault::StopDns => cluster.signal_server("coredns", Signal::SIGSTOP),
     }
 }

@@ -3,9 +3,10 @@
 use super::{
     call::Call,
     identity::{Conntrack, LocalPorts, Who},
+    inquiry::Around,
 };
 use crate::{
-    event::{Drop, Exchange, Icmp, Ktime, Process},
+    event::{Drop, Exchange, Icmp, Ktime, Process, UnansweredSyn},
     k8s::model::{Pod, Service},
     verdict::{Hop, Link},
 };
@@ -19,6 +20,8 @@ pub(crate) struct Chain<'a> {
     /// How each call was linked to its request.
     pub(crate) links: Vec<Link>,
     pub(crate) leaf: Leaf<'a>,
+    /// What the node said of the leaf.
+    pub(crate) around: Around,
     /// Exchanges passed on the way, client end or server end, to be reported once only.
     pub(crate) passed: Vec<(std::net::SocketAddr, u32)>,
     /// Connects and lookups likewise.
@@ -120,6 +123,10 @@ pub(crate) struct ConnectLeaf<'a> {
     pub(crate) local_ports: Option<LocalPorts>,
     /// The connection table of the first drop's network namespace.
     pub(crate) conntrack: Option<Conntrack>,
+    /// The SYN reached a listener on this node, which ignored it.
+    pub(crate) syn: Option<(Ktime, UnansweredSyn)>,
+    /// `ListenOverflows` and `ListenDrops` of that listener's network namespace.
+    pub(crate) listen_counts: Option<(u64, u64)>,
     /// Ports that the target's network namespace listens on.
     pub(crate) listening: Option<Vec<u16>>,
     /// A process of the target that the OOM killer took lately.

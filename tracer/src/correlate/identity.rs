@@ -51,6 +51,8 @@ pub(crate) struct Identity {
     pub(crate) listeners: FxHashMap<u32, Vec<u16>>,
     pub(crate) local_ports: FxHashMap<u32, LocalPorts>,
     pub(crate) conntrack: FxHashMap<u32, Conntrack>,
+    /// `ListenOverflows` and `ListenDrops` of a network namespace.
+    pub(crate) listen_counts: FxHashMap<u32, (u64, u64)>,
     /// Namespaces whose listeners were asked for.
     pub(crate) asked: FxHashSet<u32>,
 }
@@ -139,6 +141,9 @@ impl Identity {
             Event::Host(HostFact::Conntrack { netns, count, max, insert_failed }) => {
                 self.conntrack.insert(*netns, Conntrack { count: *count, max: *max, insert_failed: *insert_failed });
             }
+            Event::Host(HostFact::ListenCounts { netns, overflows, drops }) => {
+                self.listen_counts.insert(*netns, (*overflows, *drops));
+            }
             Event::Exchange(x) => {
                 self.socket(x.cgroup, x.netns, &x.comm);
                 if x.role == crate::event::Role::Server && !x.local.ip().is_loopback() {
@@ -146,6 +151,12 @@ impl Identity {
                 }
             }
             Event::Connect(x) => self.socket(x.cgroup, x.netns, &x.comm),
+            Event::UnansweredSyn(x) => {
+                self.socket(x.cgroup, x.netns, "");
+                if !x.local.ip().is_loopback() {
+                    self.addresses.insert(x.local.ip(), x.cgroup);
+                }
+            }
             Event::Dns(x) => {
                 self.socket(x.cgroup, x.netns, &x.comm);
                 if x.role == crate::event::Role::Client && x.addresses.len() < 64 {

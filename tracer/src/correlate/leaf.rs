@@ -68,9 +68,11 @@ impl Correlator {
             .cloned()
             .collect();
         let icmp = self.window.icmps_of(connect.local, from, to).cloned();
+        let syn = self.window.syn_of(connect.local, from, to).cloned();
         // What saw the packet behind the translation tells the backend.
         let dropped = drops.iter().find(|(_, d)| d.source == connect.local).map(|(_, d)| d.destination);
-        let backend = refusal.as_ref().map(|(_, s)| s.local).or(dropped).or(connect.nat_remote);
+        let ignored = syn.as_ref().map(|(_, s)| s.local);
+        let backend = refusal.as_ref().map(|(_, s)| s.local).or(ignored).or(dropped).or(connect.nat_remote);
         let target = match backend {
             Some(address) if address != connect.remote => {
                 Target { service: plain.service, name: plain.name, ..self.target(connect.remote, Some(address)) }
@@ -119,6 +121,8 @@ impl Correlator {
             refusal,
             local_ports,
             conntrack,
+            listen_counts: syn.as_ref().and_then(|(_, s)| self.identity.listen_counts.get(&s.netns).copied()),
+            syn,
             listening,
             oom,
         });
@@ -160,7 +164,7 @@ impl Correlator {
     }
 
     /// A Service with exactly one endpoint leaves no doubt about the pod.
-    fn only_endpoint<'a>(&'a self, mut target: Target<'a>) -> Target<'a> {
+    pub(crate) fn only_endpoint<'a>(&'a self, mut target: Target<'a>) -> Target<'a> {
         if let (Some(service), None) = (target.service, target.pod)
             && let [only] = self.snapshot.endpoints(service).ready.as_slice()
         {

@@ -80,7 +80,7 @@ fn column(text: &str, name: &str) -> u64 {
 /// Reads files below `/proc/sys` as a member of the process's network namespace sees them: `proc(5)` gives them by the
 /// reader's own, so a thread enters it and ends.
 fn sysctls(proc: &Proc, pid: u32, names: &[&str]) -> io::Result<Vec<String>> {
-    let namespace = File::open(proc.directory(pid).join("ns/net"))?;
+    let namespace = File::open(proc.path(pid).join("ns/net"))?;
     let read = || {
         // SAFETY: an open descriptor; only this thread, which ends here, changes its namespace.
         if unsafe { libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWNET) } != 0 {

@@ -97,14 +97,14 @@ impl Proc {
         std::fs::read_link(self.path.join("self")).ok()?.to_str()?.parse().ok()
     }
 
-    /// Where a process's directory is.
-    pub fn directory(&self, pid: u32) -> PathBuf {
-        self.path.join(pid.to_string())
-    }
-
     /// A file of the system, such as `sys/net/ipv4/ip_local_port_range`.
     pub fn file(&self, file: &str) -> PathBuf {
         self.path.join(file)
+    }
+
+    /// A process's directory.
+    pub fn path(&self, pid: u32) -> PathBuf {
+        self.path.join(pid.to_string())
     }
 
     /// A file of a process, such as `net/tcp`.
@@ -120,12 +120,12 @@ fn executable(directory: &Path) -> Option<String> {
 }
 
 /// The `0::/path` line of `/proc/PID/cgroup`.
-fn v2_path(text: &str) -> Option<String> {
+pub(super) fn v2_path(text: &str) -> Option<String> {
     text.lines().find_map(|line| line.strip_prefix("0::")).map(clean)
 }
 
 /// The path of a version 1 controller: `4:memory:/path`, `3:cpu,cpuacct:/path`.
-fn v1_path(text: &str, controller: &str) -> Option<String> {
+pub(super) fn v1_path(text: &str, controller: &str) -> Option<String> {
     text.lines().find_map(|line| {
         let mut parts = line.splitn(3, ':').skip(1);
         let (controllers, path) = (parts.next()?, parts.next()?);

@@ -60,7 +60,7 @@ fn at_confirmation(drop: &Drop) -> bool {
 
 /// Several queries from a socket, of which only some were dropped: a rule would have dropped all.
 fn is_race(leaf: &LookupLeaf<'_>) -> bool {
-    leaf.lookup.queries > 1 && (leaf.drops.len() as u32) < leaf.lookup.transmissions
+    leaf.lookup.numbers.len() > 1 && (leaf.drops.len() as u32) < leaf.lookup.transmissions
 }
 
 fn told(
