@@ -32,7 +32,7 @@ pub(crate) enum Leaf<'a> {
     /// A call whose other end isn't seen here.
     Remote(RemoteLeaf<'a>),
     /// A connect that failed or is stuck.
-    Connect(ConnectLeaf<'a>),
+    Connect(Box<ConnectLeaf<'a>>),
     /// A name that wasn't resolved.
     Lookup(LookupLeaf<'a>),
     /// A connection without HTTP that ended badly.

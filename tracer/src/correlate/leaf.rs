@@ -104,7 +104,7 @@ impl Correlator {
             .cloned();
         let netns = refusal.as_ref().map(|(_, s)| s.netns).filter(|n| *n != 0);
         let listening = netns.and_then(|n| self.identity.listeners.get(&n).cloned());
-        chain.leaf = Leaf::Connect(ConnectLeaf {
+        chain.leaf = Leaf::Connect(Box::new(ConnectLeaf {
             caller: self.identity.who(&self.snapshot, connect.cgroup, Some(connect.actor.tgid)),
             caller_pod: self.identity.pod_of(&self.snapshot, connect.cgroup),
             connect: connect.clone(),
@@ -117,7 +117,7 @@ impl Correlator {
             syn,
             listening,
             oom,
-        });
+        }));
     }
 
     /// Whether an address is one that the call was for: behind the translation it is one of the Service's endpoints.
