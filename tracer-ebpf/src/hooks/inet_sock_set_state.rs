@@ -159,8 +159,9 @@ fn ended(sock: u64, record: &mut Conn) {
     }
     let received: u64 = read_or_zero(sock, offset!(tcp_bytes_received));
     let acked: u64 = read_or_zero(sock, offset!(tcp_bytes_acked));
-    // The SYN consumes one acknowledged byte.
-    let unanswered = received == 0 && acked > 1;
+    // The SYN consumes one acknowledged byte, and so does the FIN: who connects and closes has asked nothing.
+    let closed = u64::from(record.flags & conn_flag::LOCAL_CLOSED_FIRST != 0);
+    let unanswered = received == 0 && acked > 1 + closed;
     if record.flags & conn_flag::RST_RECEIVED == 0 && !unanswered {
         return;
     }

@@ -145,7 +145,9 @@ fn finish(conn: &mut Conn, sock: u64, slot: usize, heads: *mut Heads) {
     count(Stat::Requests);
     tally(conn, slot);
     let code = u32::from(conn.requests[slot].status);
-    if code >= config!(min_status) {
+    // The kubelet takes 400 and above for a failed probe (pkg/probe/http/http.go of Kubernetes).
+    let probe = code >= 400 && conn.role == role::CLIENT && conn.comm[..8] == *b"kubelet\0";
+    if code >= config!(min_status) || probe {
         emit::exchange(Ring::Failures, sock, conn, slot);
     } else if config!(all_requests) != 0 {
         emit::exchange(Ring::Events, sock, conn, slot);
