@@ -17,7 +17,13 @@ use nix::{
 };
 use serde_json::Value;
 
-use crate::{cluster::Cluster, run::Place};
+use crate::{
+    cluster::{
+        Cluster,
+        plan::{NODE_NAME, SECOND_NODE_NAME},
+    },
+    run::Place,
+};
 
 /// The tracer ends by itself even if everything here goes wrong.
 const LONGEST: &str = "120s";
@@ -46,6 +52,18 @@ impl Incidents {
         self.order.iter().filter_map(|id| self.last.get(id))
     }
 
+    /// Those among the lines that the tracer printed.
+    pub fn read(text: &str) -> Result<Self> {
+        let mut incidents = Self::default();
+        for line in text.lines() {
+            let value: Value = serde_json::from_str(line).with_context(|| format!("not JSON: {line}"))?;
+            if value["type"] == "incident" {
+                incidents.add(value);
+            }
+        }
+        Ok(incidents)
+    }
+
     fn add(&mut self, incident: Value) {
         let id = incident["id"].as_str().unwrap_or_default().to_owned();
         if self.last.insert(id.clone(), incident).is_none() {
@@ -57,11 +75,14 @@ impl Incidents {
 impl Capture {
     /// Starts the tracer on the cluster's pods and waits until its hooks are attached.
     pub fn start(tracer: &Path, cluster: &Cluster, echo: bool) -> Result<Self> {
-        let log = cluster.instance.directory().join("tracer.log");
-        let mut command = command(tracer, cluster, "json")?;
+        Self::run(command(tracer, cluster, "json")?, cluster.instance.directory().join("tracer.log"), echo)
+    }
+
+    /// Runs a tracer's command line; `log` takes its standard error.
+    pub fn run(mut command: Command, log: PathBuf, echo: bool) -> Result<Self> {
         command.stdout(Stdio::piped()).stderr(File::create(&log)?);
         Place::default().apply(&mut command)?;
-        let mut child = command.spawn().with_context(|| format!("cannot run {}", tracer.display()))?;
+        let mut child = command.spawn().with_context(|| format!("cannot run {command:?}"))?;
         let stdout = child.stdout.take().context("no standard output")?;
         let (sender, lines) = mpsc::channel();
         std::thread::spawn(move || {
@@ -153,6 +174,16 @@ impl Drop for Capture {
 pub fn command(tracer: &Path, cluster: &Cluster, output: &str) -> Result<Command> {
     let mut command = Command::new(tracer);
     command.args(["capture", "--duration", LONGEST, "--kube", "off", "-o", output, "--kube-dump"]);
-    command.arg(cluster.write_dump()?).arg("--cgroup").arg(cluster.instance.pods_cgroup()).stdin(Stdio::null());
+    command.arg(cluster.write_dump()?).arg("--cgroup").arg(cluster.pods_cgroup(false)).stdin(Stdio::null());
+    Ok(command)
+}
+
+/// The command line for capturing one node's pods into a file.
+pub fn command_of_node(tracer: &Path, cluster: &Cluster, second: bool, file: &Path) -> Result<Command> {
+    let name = if second { SECOND_NODE_NAME } else { NODE_NAME };
+    let mut command = Command::new(tracer);
+    command.args(["capture", "--duration", LONGEST, "--kube", "off", "-o", "json", "--node-name", name, "--kube-dump"]);
+    command.arg(cluster.write_dump()?).arg("--cgroup").arg(cluster.pods_cgroup(second)).arg("--write").arg(file);
+    command.stdin(Stdio::null());
     Ok(command)
 }

@@ -59,6 +59,9 @@ pub struct Isolation {
 pub struct FirewallRule {
     #[serde(default)]
     pub pod: Option<String>,
+    /// The second node's chain in place of the first one's.
+    #[serde(default)]
+    pub second_node: bool,
     pub chain: Chain,
     /// The workload whose address is the destination; any without.
     #[serde(default)]
@@ -104,7 +107,7 @@ pub fn isolation_rules(plan: &Plan, isolation: &Isolation) -> Result<String> {
 }
 
 pub fn rule(plan: &Plan, rule: &FirewallRule) -> Result<String> {
-    let FirewallRule { pod: _, chain, to, port, udp, verdict } = rule;
+    let FirewallRule { pod: _, second_node: _, chain, to, port, udp, verdict } = rule;
     let hook = match chain {
         Chain::Input => "input",
         Chain::Output => "output",

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::cluster::{
     Family, Plan,
-    plan::{NODE_NAME, OTHER_NODE_NAME, Pod, Service, replica_set_hash},
+    plan::{DEAD_NODE_NAME, NODE_NAME, Pod, SECOND_NODE_NAME, Service, node_of, replica_set_hash},
     spec::WorkloadKind,
 };
 
@@ -13,7 +13,8 @@ const CREATED: &str = "2026-01-01T00:00:00Z";
 
 /// All objects as one `List`.
 pub fn yaml(plan: &Plan) -> Result<String> {
-    let mut items = vec![node(NODE_NAME, "192.168.0.11"), node(OTHER_NODE_NAME, "192.168.0.12")];
+    let mut items = vec![node(NODE_NAME, "192.168.0.11"), node(DEAD_NODE_NAME, "192.168.0.12")];
+    items.extend(plan.has_second_node().then(|| node(SECOND_NODE_NAME, "192.168.1.13")));
     let mut namespaces: Vec<&str> = plan.pods.iter().map(|pod| pod.spec.namespace.as_str()).collect();
     namespaces.sort_unstable();
     namespaces.dedup();
@@ -60,8 +61,7 @@ fn pod_object(plan: &Plan, pod: &Pod) -> Value {
     let ready = if spec.ready { "True" } else { "False" };
     let ports: Vec<Value> = spec.server.port().map(|port| json!({"containerPort": port})).into_iter().collect();
     let limits = spec.memory_limit_mib.map_or(json!({}), |limit| json!({"limits": {"memory": format!("{limit}Mi")}}));
-    let (on_node, host) =
-        if spec.on_dead_node { (OTHER_NODE_NAME, "192.168.0.12") } else { (NODE_NAME, "192.168.0.11") };
+    let (on_node, host) = node_of(spec);
     let mut metadata = json!({
         "name": pod.name, "namespace": spec.namespace, "uid": pod.uid, "labels": labels, "creationTimestamp": CREATED,
     });
@@ -162,7 +162,7 @@ fn endpoint_slice(plan: &Plan, service: &Service) -> Value {
             json!({
                 "addresses": [pod.addresses.of(plan.family)],
                 "conditions": {"ready": ready, "serving": ready, "terminating": false},
-                "nodeName": if pod.spec.on_dead_node { OTHER_NODE_NAME } else { NODE_NAME },
+                "nodeName": node_of(&pod.spec).0,
                 "targetRef": {"kind": "Pod", "name": pod.name, "namespace": pod.spec.namespace, "uid": pod.uid},
             })
         })

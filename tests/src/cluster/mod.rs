@@ -1,4 +1,4 @@
-//! One node of a cluster on a real kernel: every pod is a network namespace with a link to the node's namespace, a cgroup
+//! One node of a cluster on a real kernel, or two: every pod is a network namespace with a link to the node's namespace, a cgroup
 //! named as the kubelet names it, its own /etc/resolv.conf, and a real process.
 
 pub mod instance;
@@ -8,7 +8,7 @@ pub mod plan;
 mod process;
 pub mod spec;
 
-use std::{fs, path::PathBuf, process::Child};
+use std::{fs, os::unix::fs::MetadataExt as _, path::PathBuf, process::Child};
 
 use anyhow::{Context as _, Result};
 use nix::{
@@ -16,6 +16,7 @@ use nix::{
     unistd::Pid,
 };
 
+use self::network::Nodes;
 pub use self::{
     instance::{Instance, clean_up_on_signals},
     plan::Plan,
@@ -37,6 +38,7 @@ pub struct Cluster {
     pub plan: Plan,
     pub instance: Instance,
     node: Child,
+    second: Option<Child>,
     outside: Child,
     pods: Vec<Running>,
     hosts: Vec<Child>,
@@ -55,13 +57,17 @@ impl Cluster {
         let instance = Instance::create()?;
         let plan = Plan::new(spec, &instance.name)?;
         let node = hold_at(&instance, vec![])?;
+        let second = plan.has_second_node().then(|| hold_at(&instance, vec![])).transpose()?;
         let outside = hold_at(&instance, vec![])?;
-        let mut cluster = Self { plan, instance, node, outside, pods: vec![], hosts: vec![] };
+        let mut cluster = Self { plan, instance, node, second, outside, pods: vec![], hosts: vec![] };
         cluster.make_pods()?;
         let pids: Vec<_> = cluster.pods.iter().map(|pod| (pod.index, pod.holder.id())).collect();
-        network::connect(&cluster.plan, cluster.node.id(), cluster.outside.id(), &pids)?;
+        let (first, second) = (cluster.node.id(), cluster.second.as_ref().map(Child::id));
+        network::connect(&cluster.plan, Nodes { first, second, outside: cluster.outside.id() }, &pids)?;
         for (program, rules) in services::rules(&cluster.plan) {
-            checked(Place::network_of(cluster.node.id())?, program, &["--noflush"], &rules)?;
+            for node in [first].into_iter().chain(second) {
+                checked(Place::network_of(node)?, program, &["--noflush"], &rules)?;
+            }
         }
         cluster.start_servers()?;
         cluster.hosts = outside::start(&cluster)?;
@@ -86,7 +92,8 @@ impl Cluster {
                 ),
             )?;
             fs::write(&hosts, format!("127.0.0.1 localhost\n::1 localhost\n{} {}\n", pod.addresses.v4, pod.name))?;
-            let sandbox = self.instance.pods_cgroup().join(pod.cgroup(self.plan.cgroups, &pod.sandbox_id));
+            let sandbox =
+                self.pods_cgroup(pod.spec.on_second_node).join(pod.cgroup(self.plan.cgroups, &pod.sandbox_id));
             let container = self.container_cgroup(index);
             fs::create_dir_all(&sandbox)?;
             fs::create_dir_all(&container)?;
@@ -97,9 +104,15 @@ impl Cluster {
         Ok(())
     }
 
+    /// Above the cgroups of a node's pods.
+    #[must_use]
+    pub fn pods_cgroup(&self, second: bool) -> PathBuf {
+        if second { self.instance.second_cgroup() } else { self.instance.pods_cgroup() }
+    }
+
     fn container_cgroup(&self, index: usize) -> PathBuf {
         let pod = &self.plan.pods[index];
-        self.instance.pods_cgroup().join(pod.cgroup(self.plan.cgroups, &pod.container_id))
+        self.pods_cgroup(pod.spec.on_second_node).join(pod.cgroup(self.plan.cgroups, &pod.container_id))
     }
 
     /// Servers start together; only DNS is waited for first, because gateways resolve names when they start.
@@ -180,18 +193,30 @@ impl Cluster {
         Ok(kill(Pid::from_raw(i32::try_from(server.id())?), signal)?)
     }
 
-    /// Enforces an isolation as a CNI does, in the node's namespace.
+    /// Enforces an isolation as a CNI does, in the namespace of the pod's node.
     pub fn isolate(&self, isolation: &Isolation) -> Result<()> {
         let rules = firewall::isolation_rules(&self.plan, isolation)?;
-        checked(Place::network_of(self.node.id())?, "nft", &["-f", "-"], &rules).map(drop)
+        let second = self.plan.pod(&isolation.pod)?.spec.on_second_node;
+        checked(Place::network_of(self.node_holder(second))?, "nft", &["-f", "-"], &rules).map(drop)
+    }
+
+    fn node_holder(&self, second: bool) -> u32 {
+        self.second.as_ref().filter(|_| second).unwrap_or(&self.node).id()
     }
 
     pub fn add_firewall_rule(&self, rule: &FirewallRule) -> Result<()> {
         let pid = match &rule.pod {
             Some(pod) => self.pods[self.position(pod)?].holder.id(),
-            None => self.node.id(),
+            None => self.node_holder(rule.second_node),
         };
         checked(Place::network_of(pid)?, "nft", &["-f", "-"], &firewall::rule(&self.plan, rule)?).map(drop)
+    }
+
+    /// Inode numbers of the network namespaces of a node and its pods.
+    pub fn network_namespaces(&self, second: bool) -> Result<Vec<u64>> {
+        let pods = self.pods.iter().filter(|pod| self.plan.pods[pod.index].spec.on_second_node == second);
+        let holders = pods.map(|pod| pod.holder.id()).chain([self.node_holder(second)]);
+        holders.map(|pid| Ok(fs::metadata(format!("/proc/{pid}/ns/net"))?.ino())).collect()
     }
 
     /// Writes the cluster's objects as YAML for `--kube-dump`.
@@ -212,15 +237,15 @@ impl Cluster {
     #[must_use]
     pub fn pids(&self) -> Vec<u32> {
         let pods = self.pods.iter().flat_map(|pod| [&pod.holder].into_iter().chain(&pod.server));
-        pods.chain([&self.node, &self.outside]).chain(&self.hosts).map(Child::id).collect()
+        pods.chain([&self.node, &self.outside]).chain(&self.second).chain(&self.hosts).map(Child::id).collect()
     }
 }
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        let Self { plan: _, instance: _, node, outside, pods, hosts } = self;
+        let Self { plan: _, instance: _, node, second, outside, pods, hosts } = self;
         let pods = pods.iter_mut().flat_map(|pod| [&mut pod.holder].into_iter().chain(&mut pod.server));
-        for child in pods.chain([node, outside]).chain(hosts) {
+        for child in pods.chain([node, outside]).chain(second).chain(hosts) {
             let _ = child.kill();
             let _ = child.wait();
         }

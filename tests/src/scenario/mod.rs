@@ -1,6 +1,7 @@
 //! Scenarios: a cluster, what is broken in it, traffic, and what the tracer must say, as data.
 
 pub mod expect;
+mod nodes;
 pub mod runner;
 
 use std::{collections::BTreeMap, path::Path};
@@ -32,6 +33,9 @@ pub struct Scenario {
     pub at_once: bool,
     #[serde(default)]
     pub expect: Vec<Expected>,
+    /// The second node's clock is that far ahead.
+    #[serde(default)]
+    pub clock_ahead_ms: i64,
     /// A control: nothing may be reported.
     #[serde(default)]
     pub none: bool,

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, bail};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use super::{Fault, Scenario, Traffic, expect};
+use super::{Fault, Scenario, Traffic, expect, nodes::Captures};
 use crate::{app::client::Report, capture::Capture, cluster::Cluster};
 
 /// Failures that nothing waits for are reported after a quiet window of 10 s.
@@ -29,11 +29,15 @@ pub struct Outcome {
 pub fn run(scenario: &Scenario, tracer: Option<&Path>) -> Result<Outcome> {
     let started = Instant::now();
     let cluster = Cluster::up(&scenario.cluster)?;
-    let mut capture = tracer.map(|tracer| Capture::start(tracer, &cluster, false)).transpose()?;
-    for fault in &scenario.faults {
-        inject(&cluster, fault)?;
+    if let Some(tracer) = tracer.filter(|_| cluster.plan.has_second_node()) {
+        let captures = Captures::start(tracer, &cluster)?;
+        let mut problems = drive_scenario(&cluster, scenario)?;
+        let (wrong, incidents) = captures.finish(tracer, &cluster, scenario, SETTLE)?;
+        problems.extend(wrong);
+        return Ok(Outcome { problems, incidents, elapsed: started.elapsed() });
     }
-    let mut problems = drive_all(&cluster, scenario)?;
+    let mut capture = tracer.map(|tracer| Capture::start(tracer, &cluster, false)).transpose()?;
+    let mut problems = drive_scenario(&cluster, scenario)?;
     let mut incidents = vec![];
     if let Some(mut capture) = capture.take() {
         let Scenario { expect: expected, allow_unknown, none, .. } = scenario;
@@ -58,6 +62,12 @@ pub fn inject(cluster: &Cluster, fault: &Fault) -> Result<()> {
         Fault::Firewall(rule) => cluster.add_firewall_rule(rule),
         Fault::StopDns => cluster.signal_server("coredns", Signal::SIGSTOP),
     }
+}
+
+/// Breaks what is to be broken, then drives.
+fn drive_scenario(cluster: &Cluster, scenario: &Scenario) -> Result<Vec<String>> {
+    scenario.faults.iter().try_for_each(|fault| inject(cluster, fault))?;
+    drive_all(cluster, scenario)
 }
 
 /// Drives all traffic and returns what didn't go as the scenario says.

@@ -19,6 +19,7 @@ pub fn pod(ready: bool) -> PodSpec {
         ready,
         memory_limit_mib: None,
         on_dead_node: false,
+        on_second_node: false,
         server: Server::Dns,
     }
 }

@@ -42,18 +42,23 @@ impl Correlator {
         Context {
             snapshot: &self.snapshot,
             lost: self.lost_failures(),
-            wall_offset_ns: self.options.wall_offset_ns,
-            node: self.node(),
+            wall_offset_ns: self.wall_offset_ns(),
+            nodes: &self.nodes,
+            names: (0..self.nodes.options().count()).map(|node| self.node(node)).collect(),
         }
     }
 
-    /// This node's name in the cluster: as given, unless the cluster knows no such node and its pods say another.
-    pub(crate) fn node(&self) -> Option<String> {
-        let given = self.options.node.clone();
+    /// A node's name in the cluster: as given, unless the cluster knows no such node and its pods say another.
+    pub(crate) fn node(&self, node: usize) -> Option<String> {
+        let given = self.nodes.options().nth(node).and_then(|options| options.node.clone());
         if given.as_deref().is_some_and(|name| self.snapshot.node(name).is_some()) {
             return given;
         }
-        self.identity.node(&self.snapshot).or(given)
+        self.identity.node(&self.snapshot, node).or(given)
+    }
+
+    pub(crate) fn wall_offset_ns(&self) -> i64 {
+        self.nodes.options().next().map_or(0, |options| options.wall_offset_ns)
     }
 
     /// What a container called within an interval: begun in it, and ended or not.

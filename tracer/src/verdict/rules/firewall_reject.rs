@@ -17,7 +17,8 @@ pub(super) fn judge(chain: &Chain<'_>, context: &Context<'_>) -> Option<Judgemen
     let (mut origin, place) = match leaf.drop_pod {
         Some(pod) => (pod_origin(context, pod), format!("in the network namespace of {}", pod.metadata.name)),
         None => {
-            (Origin { node: context.node.clone(), ..Origin::default() }, "in the node's network namespace".to_owned())
+            let node = context.node_of_netns(drop.netns);
+            (Origin { node, ..Origin::default() }, "in the node's network namespace".to_owned())
         }
     };
     origin.address = leaf.target.backend.or(leaf.target.address).map(|a| a.to_string());
