@@ -31,7 +31,7 @@ mod options;
 mod symptom;
 mod window;
 
-pub(crate) use chain::{Chain, ConnectLeaf, Leaf, ServerLeaf, Target};
+pub(crate) use chain::{Chain, ConnectLeaf, Leaf, LookupLeaf, ServerLeaf, Target};
 pub(crate) use identity::{Identity, Who, service_name};
 pub(crate) use leaf::ECONNREFUSED;
 pub(crate) use lookup::LookupOutcome;
@@ -62,6 +62,8 @@ pub struct Correlator {
     incidents: fold::Incidents,
     /// Totals by node.
     lost: BTreeMap<usize, Vec<(String, u64)>>,
+    /// When events that may be evidence were last found lost.
+    pub(crate) lost_at: Option<Ktime>,
     /// When flight records were last found overwritten before they were read.
     pub(crate) overwritten_at: Option<Ktime>,
     wants: Vec<Want>,
@@ -70,6 +72,7 @@ pub struct Correlator {
     finishing: bool,
     /// By node.
     opaque_tls: BTreeMap<usize, u64>,
+    joined: BTreeMap<usize, u64>,
 }
 
 impl Correlator {
@@ -92,12 +95,14 @@ impl Correlator {
             consumed: FxHashMap::default(),
             incidents: fold::Incidents::default(),
             lost: BTreeMap::new(),
+            lost_at: None,
             overwritten_at: None,
             wants: Vec::new(),
             wanted_processes: FxHashSet::default(),
             now: 0,
             finishing: false,
             opaque_tls: BTreeMap::new(),
+            joined: BTreeMap::new(),
         }
     }
 
@@ -135,7 +140,12 @@ impl Correlator {
         let losses = self.losses();
         let mut notes = self.notes();
         notes.extend(losses.iter().map(|(place, count)| format!("{count} lost: {place}")));
-        Coverage { lost_events: losses.values().sum(), opaque_tls_processes: self.opaque_tls.values().sum(), notes }
+        Coverage {
+            lost_events: losses.values().sum(),
+            opaque_tls_processes: self.opaque_tls.values().sum(),
+            joined_connections: self.joined.values().sum(),
+            notes,
+        }
     }
 
     /// A cgroup's inhabitant, for the summary.
@@ -287,10 +297,17 @@ impl Correlator {
                 if flight(&totals) > self.lost.get(&node).map_or(0, |known| flight(known)) {
                     self.overwritten_at = Some(at);
                 }
+                let before = self.lost_failures();
                 self.lost.insert(node, totals);
+                if self.lost_failures() > before {
+                    self.lost_at = Some(at);
+                }
             }
             Event::Opaque { processes } => {
                 self.opaque_tls.insert(node, processes);
+            }
+            Event::Joined { connections } => {
+                self.joined.insert(node, connections);
             }
             Event::Cgroup { .. } | Event::Host(_) | Event::Tick => {}
         }

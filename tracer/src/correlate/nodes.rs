@@ -135,7 +135,10 @@ impl Scope<'_> {
             }
             Event::Cgroup { id, path: _ } => self.cgroup(id),
             Event::Host(fact) => self.fact(fact),
-            Event::Lost { totals: _ } | Event::Opaque { processes: _ } | Event::Tick => {}
+            Event::Lost { totals: _ }
+            | Event::Opaque { processes: _ }
+            | Event::Joined { connections: _ }
+            | Event::Tick => {}
         }
     }
 

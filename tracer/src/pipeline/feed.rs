@@ -136,6 +136,7 @@ impl<S: Sink> Feed<S> {
         CoverageLine {
             lost_events: coverage.lost_events,
             opaque_tls_processes: coverage.opaque_tls_processes,
+            joined_connections: coverage.joined_connections,
             lost: self.correlator.losses(),
             // Without those of an incident, which has no other place for what was lost.
             notes: self.correlator.notes(),

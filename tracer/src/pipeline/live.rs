@@ -213,7 +213,7 @@ impl<S: Sink> Live<S> {
     fn tick(&mut self, now: Ktime) -> Result<(), PipelineError> {
         let overdue = sweep::overdue(&self.kernel, &mut self.losses, now)?;
         self.tell(overdue)?;
-        if let Some(event) = self.losses.changed(&self.kernel)? {
+        for event in self.losses.changed(&self.kernel)? {
             self.feed.push(Record { at: now, event })?;
         }
         if now.saturating_sub(self.last_second) >= SECOND_NS {
