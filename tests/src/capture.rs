@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// The tracer ends by itself even if everything here goes wrong.
-const LONGEST: &str = "120s";
+const LONGEST_SECONDS: u64 = 120;
 const READY_PATIENCE: Duration = Duration::from_secs(20);
 const END_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -172,8 +172,14 @@ impl Drop for Capture {
 
 /// The command line for capturing the cluster's pods.
 pub fn command(tracer: &Path, cluster: &Cluster, output: &str) -> Result<Command> {
+    command_for(tracer, cluster, output, LONGEST_SECONDS)
+}
+
+/// The same with another limit.
+pub fn command_for(tracer: &Path, cluster: &Cluster, output: &str, seconds: u64) -> Result<Command> {
     let mut command = Command::new(tracer);
-    command.args(["capture", "--duration", LONGEST, "--kube", "off", "-o", output, "--kube-dump"]);
+    let duration = format!("{seconds}s");
+    command.args(["capture", "--duration", &duration, "--kube", "off", "-o", output, "--kube-dump"]);
     command.arg(cluster.write_dump()?).arg("--cgroup").arg(cluster.pods_cgroup(false)).stdin(Stdio::null());
     Ok(command)
 }
@@ -182,7 +188,19 @@ pub fn command(tracer: &Path, cluster: &Cluster, output: &str) -> Result<Command
 pub fn command_of_node(tracer: &Path, cluster: &Cluster, second: bool, file: &Path) -> Result<Command> {
     let name = if second { SECOND_NODE_NAME } else { NODE_NAME };
     let mut command = Command::new(tracer);
-    command.args(["capture", "--duration", LONGEST, "--kube", "off", "-o", "json", "--node-name", name, "--kube-dump"]);
+    let duration = format!("{LONGEST_SECONDS}s");
+    command.args([
+        "capture",
+        "--duration",
+        &duration,
+        "--kube",
+        "off",
+        "-o",
+        "json",
+        "--node-name",
+        name,
+        "--kube-dump",
+    ]);
     command.arg(cluster.write_dump()?).arg("--cgroup").arg(cluster.pods_cgroup(second)).arg("--write").arg(file);
     command.stdin(Stdio::null());
     Ok(command)

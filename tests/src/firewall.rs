@@ -94,7 +94,7 @@ pub fn isolation_rules(plan: &Plan, isolation: &Isolation) -> Result<String> {
     );
     let (v4, v6) = (pod.addresses.v4, pod.addresses.v6);
     for workload in allow {
-        for admitted in plan.pods.iter().filter(|pod| pod.spec.name == *workload).map(|pod| pod.addresses) {
+        for admitted in plan.pods.iter().filter(|pod| pod.is(workload)).map(|pod| pod.addresses) {
             writeln!(rules, "add rule inet cni forward ip {own} {v4} ip {peer} {} accept", admitted.v4)?;
             writeln!(rules, "add rule inet cni forward ip6 {own} {v6} ip6 {peer} {} accept", admitted.v6)?;
         }

@@ -10,3 +10,4 @@ pub mod run;
 pub mod scenario;
 pub mod server;
 pub mod services;
+pub mod storm;

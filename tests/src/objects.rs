@@ -101,7 +101,7 @@ fn owner(pod: &Pod) -> Option<Value> {
         WorkloadKind::StatefulSet => ("apps/v1", "StatefulSet", name.clone()),
         WorkloadKind::Job => ("batch/v1", "Job", name.clone()),
     };
-    let uid = format!("uid-{kind}-{name}");
+    let uid = format!("uid-{kind}-{}-{name}", pod.spec.namespace);
     Some(json!({"apiVersion": version, "kind": kind, "name": name, "uid": uid, "controller": true}))
 }
 
@@ -110,8 +110,7 @@ fn controllers(pod: &Pod) -> Vec<Value> {
     let (name, namespace) = (&pod.spec.name, &pod.spec.namespace);
     let spec = json!({"replicas": 1, "selector": {"matchLabels": pod.labels}, "template": {"metadata": {"labels": pod.labels}}});
     let object = |version: &str, kind: &str, name: &str, owner: Option<Value>| {
-        let mut metadata =
-            json!({"name": name, "namespace": namespace, "uid": format!("uid-{kind}-{name}"), "labels": pod.labels});
+        let mut metadata = json!({"name": name, "namespace": namespace, "uid": format!("uid-{kind}-{namespace}-{name}"), "labels": pod.labels});
         if let Some(owner) = owner {
             metadata["ownerReferences"] = json!([owner]);
         }
@@ -122,7 +121,7 @@ fn controllers(pod: &Pod) -> Vec<Value> {
         WorkloadKind::StatefulSet => vec![object("apps/v1", "StatefulSet", name, None)],
         WorkloadKind::Job => vec![object("batch/v1", "Job", name, None)],
         WorkloadKind::Deployment => {
-            let uid = format!("uid-Deployment-{name}");
+            let uid = format!("uid-Deployment-{namespace}-{name}");
             let owner =
                 json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": name, "uid": uid, "controller": true});
             let replica_set = format!("{name}-{}", replica_set_hash(name));

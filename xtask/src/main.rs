@@ -10,6 +10,7 @@ mod demo;
 mod ebpf_toolchain;
 mod setup;
 mod steps;
+mod storm;
 mod test;
 
 #[derive(Parser)]
@@ -36,6 +37,8 @@ enum Task {
         #[arg(short, long, value_enum, default_value = "text")]
         output: Output,
     },
+    /// Break the test cluster in many ways at once among healthy traffic, and score what the tracer says
+    Storm(storm::Storm),
     /// Everything that must pass before a change lands
     Ci,
 }
@@ -52,6 +55,7 @@ fn main() -> ExitCode {
         Task::Lint => ci::lint(),
         Task::Test { filters } => test::run(&filters),
         Task::Demo { output } => return demo::run(output),
+        Task::Storm(storm) => return storm.run(),
         Task::Ci => ci::run(),
     };
     match done {

@@ -79,7 +79,7 @@ impl Cluster {
             if pod.spec.on_dead_node {
                 continue;
             }
-            let directory = self.instance.directory().join(&pod.name);
+            let directory = self.instance.directory().join(pod.directory());
             fs::create_dir_all(&directory)?;
             let (resolv_conf, hosts) = (directory.join("resolv.conf"), directory.join("hosts"));
             let namespace = &pod.spec.namespace;
@@ -120,7 +120,7 @@ impl Cluster {
         for position in 0..self.pods.len() {
             let index = self.pods[position].index;
             let pod = &self.plan.pods[index];
-            let directory = self.instance.directory().join(&pod.name);
+            let directory = self.instance.directory().join(pod.directory());
             let Some(words) = pod.spec.server.command(&directory, &self.plan)? else { continue };
             let place = self.inside(position)?;
             let log = directory.join("log");
@@ -133,7 +133,7 @@ impl Cluster {
         for running in &mut self.pods {
             let pod = &self.plan.pods[running.index];
             if let (Some(server), Some(port)) = (&mut running.server, pod.spec.server.port()) {
-                process::wait_listening(server, port, &self.instance.directory().join(&pod.name).join("log"))?;
+                process::wait_listening(server, port, &self.instance.directory().join(pod.directory()).join("log"))?;
             }
         }
         Ok(())
@@ -170,7 +170,7 @@ impl Cluster {
     }
 
     fn position(&self, workload: &str) -> Result<usize> {
-        let found = self.pods.iter().position(|pod| self.plan.pods[pod.index].spec.name == workload);
+        let found = self.pods.iter().position(|pod| self.plan.pods[pod.index].is(workload));
         found.with_context(|| format!("no running pod of {workload}"))
     }
 
@@ -228,8 +228,8 @@ impl Cluster {
 
     #[must_use]
     pub fn log(&self, workload: &str) -> String {
-        let pod = self.plan.pods.iter().find(|pod| pod.spec.name == workload);
-        pod.and_then(|pod| fs::read_to_string(self.instance.directory().join(&pod.name).join("log")).ok())
+        let pod = self.plan.pods.iter().find(|pod| pod.is(workload));
+        pod.and_then(|pod| fs::read_to_string(self.instance.directory().join(pod.directory()).join("log")).ok())
             .unwrap_or_default()
     }
 

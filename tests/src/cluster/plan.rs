@@ -80,6 +80,21 @@ pub struct Pod {
 }
 
 impl Pod {
+    /// Whether a scenario means this one: by its workload's name, with the namespace before it where names repeat.
+    #[must_use]
+    pub fn is(&self, workload: &str) -> bool {
+        match workload.split_once('/') {
+            Some((namespace, name)) => self.spec.namespace == namespace && self.spec.name == name,
+            None => self.spec.name == workload,
+        }
+    }
+
+    /// The name of the directory with its files.
+    #[must_use]
+    pub fn directory(&self) -> String {
+        format!("{}.{}", self.spec.namespace, self.name)
+    }
+
     /// The container's cgroup as the kubelet and containerd name it, relative to the hierarchy's root.
     #[must_use]
     pub fn cgroup(&self, driver: CgroupDriver, container: &str) -> String {
@@ -186,7 +201,7 @@ impl Plan {
 
     /// The first pod of a workload, by the workload's name.
     pub fn pod(&self, workload: &str) -> Result<&Pod> {
-        self.pods.iter().find(|pod| pod.spec.name == workload).with_context(|| format!("no pod of {workload}"))
+        self.pods.iter().find(|pod| pod.is(workload)).with_context(|| format!("no pod of {workload}"))
     }
 
     /// Whether it has pods on a second node.

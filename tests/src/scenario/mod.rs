@@ -39,6 +39,9 @@ pub struct Scenario {
     /// A control: nothing may be reported.
     #[serde(default)]
     pub none: bool,
+    /// What it breaks would break others of the [storm](crate::storm), too.
+    #[serde(default)]
+    pub storm_excluded: bool,
     /// Failures that can't be linked for certain may be reported as `unknown`.
     #[serde(default)]
     pub allow_unknown: bool,

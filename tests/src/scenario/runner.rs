@@ -109,8 +109,12 @@ pub fn wrong_traffic(cluster: &Cluster, traffic: &Traffic, report: &Report) -> O
     if report.results == traffic.results {
         return None;
     }
-    let logs =
-        cluster.plan.pods.iter().map(|pod| (&pod.name, cluster.log(&pod.spec.name))).filter(|(_, log)| !log.is_empty());
+    let logs = cluster
+        .plan
+        .pods
+        .iter()
+        .map(|pod| (&pod.name, cluster.log(&format!("{}/{}", pod.spec.namespace, pod.spec.name))))
+        .filter(|(_, log)| !log.is_empty());
     let logs: String =
         logs.map(|(name, log)| format!("\n    {name}: {}", log.trim_end().replace('\n', "\n      "))).collect();
     let (urls, results) = (traffic.urls.join(" "), &traffic.results);

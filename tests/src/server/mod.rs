@@ -100,8 +100,11 @@ impl Server {
             }
             Self::Redis { port } => Some(words(&[&app, "redis", "--listen", &format!("{any}:{port}")])),
             Self::Stuck { port } => {
-                let address =
-                    plan.pods.iter().find(|pod| directory.ends_with(&pod.name)).context("a pod without a plan")?;
+                let address = plan
+                    .pods
+                    .iter()
+                    .find(|pod| directory.ends_with(pod.directory()))
+                    .context("a pod without a plan")?;
                 let listen = std::net::SocketAddr::new(address.addresses.of(plan.family), *port).to_string();
                 Some(words(&[&app, "blackhole", "--listen", &listen]))
             }
