@@ -180,7 +180,8 @@ pub fn command_for(tracer: &Path, cluster: &Cluster, output: &str, seconds: u64)
     let mut command = Command::new(tracer);
     let duration = format!("{seconds}s");
     command.args(["capture", "--duration", &duration, "--kube", "off", "-o", output, "--kube-dump"]);
-    command.arg(cluster.write_dump()?).arg("--cgroup").arg(cluster.pods_cgroup(false)).stdin(Stdio::null());
+    command.arg(cluster.write_dump()?).arg("--cgroup").arg(cluster.pods_cgroup(false));
+    command.arg("--host-root").arg(cluster.instance.host_root()).stdin(Stdio::null());
     Ok(command)
 }
 
@@ -202,6 +203,6 @@ pub fn command_of_node(tracer: &Path, cluster: &Cluster, second: bool, file: &Pa
         "--kube-dump",
     ]);
     command.arg(cluster.write_dump()?).arg("--cgroup").arg(cluster.pods_cgroup(second)).arg("--write").arg(file);
-    command.stdin(Stdio::null());
+    command.arg("--host-root").arg(cluster.instance.host_root()).stdin(Stdio::null());
     Ok(command)
 }

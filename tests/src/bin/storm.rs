@@ -78,7 +78,7 @@ fn storm(arguments: &Arguments) -> Result<bool> {
     let sites = site::choose(&scenarios, &mut chance, &arguments.only)?;
     let mut spec = site::together(&sites);
     let calm_urls = calm::prepare(&mut spec, &sites, &mut chance)?;
-    let cluster = Cluster::up(&spec)?;
+    let mut cluster = Cluster::up(&spec)?;
     let (pods, duration) = (cluster.plan.pods.len(), Duration::from_secs(arguments.seconds));
     eprintln!("{} scenarios in {pods} pods, {} of them with healthy traffic", sites.len(), calm_urls.len());
     let seconds = (duration + LONGEST_TRAFFIC + PATIENCE * 2).as_secs();
@@ -89,7 +89,7 @@ fn storm(arguments: &Arguments) -> Result<bool> {
     let mut capture = Capture::run(command, cluster.instance.directory().join("tracer.log"), false)?;
 
     let faults = sites.iter().flat_map(|site| &site.scenario.faults);
-    faults.into_iter().try_for_each(|fault| inject(&cluster, fault))?;
+    faults.into_iter().try_for_each(|fault| inject(&mut cluster, fault))?;
     let begin = Instant::now();
     let answered = rage(&cluster, &sites, &calm_urls, begin, duration, &mut chance)?;
 

@@ -28,16 +28,16 @@ pub struct Outcome {
 /// Runs the scenario under the tracer, or without one just to see that the traffic goes as the scenario says.
 pub fn run(scenario: &Scenario, tracer: Option<&Path>) -> Result<Outcome> {
     let started = Instant::now();
-    let cluster = Cluster::up(&scenario.cluster)?;
+    let mut cluster = Cluster::up(&scenario.cluster)?;
     if let Some(tracer) = tracer.filter(|_| cluster.plan.has_second_node()) {
         let captures = Captures::start(tracer, &cluster)?;
-        let mut problems = drive_scenario(&cluster, scenario)?;
+        let mut problems = drive_scenario(&mut cluster, scenario)?;
         let (wrong, incidents) = captures.finish(tracer, &cluster, scenario, SETTLE)?;
         problems.extend(wrong);
         return Ok(Outcome { problems, incidents, elapsed: started.elapsed() });
     }
     let mut capture = tracer.map(|tracer| Capture::start(tracer, &cluster, false)).transpose()?;
-    let mut problems = drive_scenario(&cluster, scenario)?;
+    let mut problems = drive_scenario(&mut cluster, scenario)?;
     let mut incidents = vec![];
     if let Some(mut capture) = capture.take() {
         let Scenario { expect: expected, allow_unknown, none, .. } = scenario;
@@ -56,16 +56,18 @@ pub fn run(scenario: &Scenario, tracer: Option<&Path>) -> Result<Outcome> {
     Ok(Outcome { problems, incidents, elapsed: started.elapsed() })
 }
 
-pub fn inject(cluster: &Cluster, fault: &Fault) -> Result<()> {
+pub fn inject(cluster: &mut Cluster, fault: &Fault) -> Result<()> {
     match fault {
         Fault::Isolate(isolation) => cluster.isolate(isolation),
         Fault::Firewall(rule) => cluster.add_firewall_rule(rule),
+        Fault::StartKubelet => cluster.start_kubelet(),
+        Fault::Volume(volume) => cluster.mount_volume(volume),
         Fault::StopDns => cluster.signal_server("coredns", Signal::SIGSTOP),
     }
 }
 
 /// Breaks what is to be broken, then drives.
-fn drive_scenario(cluster: &Cluster, scenario: &Scenario) -> Result<Vec<String>> {
+fn drive_scenario(cluster: &mut Cluster, scenario: &Scenario) -> Result<Vec<String>> {
     scenario.faults.iter().try_for_each(|fault| inject(cluster, fault))?;
     drive_all(cluster, scenario)
 }
@@ -88,13 +90,15 @@ fn drive_all(cluster: &Cluster, scenario: &Scenario) -> Result<Vec<String>> {
 }
 
 pub fn drive(cluster: &Cluster, traffic: &Traffic) -> Result<Report> {
-    let Traffic { from, urls, number, concurrency, ids, keep_alive, hang_up_ms, idle_ms, results: _ } = traffic;
+    let Traffic { from, urls, number, concurrency, ids, keep_alive, hang_up_ms, idle_ms, pause_ms, results: _ } =
+        traffic;
     let mut words: Vec<String> = vec![];
     for url in urls {
         words.extend(["--url".into(), cluster.plan.expand(url)?]);
     }
     words.extend(["-n".into(), number.to_string(), "-c".into(), concurrency.to_string()]);
     words.extend(["--idle-ms".into(), idle_ms.to_string()]);
+    words.extend(["--pause-ms".into(), pause_ms.to_string()]);
     words.extend(ids.then(|| "--ids".into()));
     words.extend(keep_alive.then(|| "--keep-alive".into()));
     if let Some(time) = hang_up_ms {

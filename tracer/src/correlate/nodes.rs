@@ -6,7 +6,8 @@ use rustc_hash::FxHashMap;
 
 use super::Options;
 use crate::event::{
-    Actor, ConnId, Connect, ConnectAttempt, Dns, Drop, Event, Exchange, HostFact, Icmp, Ktime, Process, Signal,
+    Actor, ConnId, Connect, ConnectAttempt, Dns, Drop, Event, Exchange, HostFact, Icmp, Ktime, Process, Resources,
+    Signal, UnansweredSyn,
 };
 
 /// As many as process numbers leave room for.
@@ -92,7 +93,6 @@ struct Scope<'a> {
 }
 
 impl Scope<'_> {
-    // Every field is named: a new one has to be thought of here.
     fn event(&mut self, event: &mut Event) {
         match event {
             Event::Exchange(x) => self.exchange(x),
@@ -119,6 +119,11 @@ impl Scope<'_> {
             }
             Event::ConnectAttempt(ConnectAttempt { cgroup, netns, remote: _, actor, comm: _, start_ns }) => {
                 self.place(cgroup, netns, actor);
+                self.times([start_ns]);
+            }
+            Event::UnansweredSyn(UnansweredSyn { cgroup, netns, start_ns, .. }) => {
+                self.cgroup(cgroup);
+                self.netns(netns);
                 self.times([start_ns]);
             }
             Event::Signal(x) => self.signal(x),
@@ -175,7 +180,18 @@ impl Scope<'_> {
                 self.pid(tgid);
                 self.netns(netns);
             }
-            HostFact::Listeners { netns, ports: _ } => self.netns(netns),
+            HostFact::Listeners { netns, ports: _ } | HostFact::ListenCounts { netns, overflows: _, drops: _ } => {
+                self.netns(netns);
+            }
+            HostFact::Resources(resources) => {
+                let Resources { cgroup, tgid, cpu, runnable, sleeping, .. } = &mut **resources;
+                self.cgroup(cgroup);
+                for thread in [tgid].into_iter().chain(runnable).chain(sleeping) {
+                    self.pid(thread);
+                }
+                self.times(cpu.iter_mut().flat_map(|cpu| [&mut cpu.from_ns, &mut cpu.to_ns]));
+            }
+            HostFact::Log(log) => self.times(log.entries.iter_mut().map(|entry| &mut entry.at)),
         }
     }
 

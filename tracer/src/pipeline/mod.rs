@@ -13,6 +13,7 @@ mod align;
 mod answer;
 mod feed;
 mod hybrid;
+mod inspect;
 mod kernel_counts;
 mod live;
 mod naming;
@@ -22,6 +23,7 @@ mod progress;
 pub mod replay;
 mod stop;
 mod sweep;
+mod watch;
 
 use std::io;
 use std::path::PathBuf;
