@@ -5,6 +5,7 @@ pub mod app;
 pub mod capture;
 pub mod cluster;
 pub mod firewall;
+pub mod linking;
 pub mod objects;
 pub mod run;
 pub mod scenario;
