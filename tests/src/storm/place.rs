@@ -72,7 +72,7 @@ impl Mover {
         for (name, namespace) in &self.pods {
             text = text.replace(&format!(":{name}}}"), &format!(":{namespace}/{name}}}"));
         }
-        for host in &self.hosts {
+        for host in self.hosts.iter().filter(|_| key != "cause") {
             text = text.replace(host.as_str(), &format!("s{number}-{host}"));
         }
         for namespace in &self.namespaces {

@@ -72,6 +72,8 @@ fn shares(scenario: &Scenario) -> bool {
     let own_cluster = *ip != Family::V4 || *cgroups != CgroupDriver::Systemd || *dns_not_ready || *masquerade;
     let text = serde_json::to_string(&scenario.cluster).unwrap_or_default();
     let node_object = text.contains("\"kind\":\"Node\"");
+    let faults = serde_json::to_string(&scenario.faults).unwrap_or_default();
+    let dns = text.contains("kube-system") || faults.contains("coredns");
     let everybodys = |fault: &Fault| match fault {
         Fault::StopDns => true,
         Fault::Firewall(rule) => rule.pod.is_none() && rule.to.is_none(),
@@ -80,6 +82,7 @@ fn shares(scenario: &Scenario) -> bool {
     !own_cluster
         && !scenario.storm_excluded
         && !node_object
+        && !dns
         && !scenario.cluster.has_second_node()
         && !scenario.faults.iter().any(everybodys)
 }
@@ -132,6 +135,7 @@ pub fn together(sites: &[Site]) -> ClusterSpec {
         cluster.pods.extend(spec.pods);
         cluster.services.extend(spec.services);
         cluster.policies.extend(spec.policies);
+        cluster.objects.extend(spec.objects);
         cluster.outside.extend(spec.outside);
         cluster.servfail_zones.extend(spec.servfail_zones);
     }

@@ -143,9 +143,13 @@ impl Correlator {
     /// nobody is known to have read it, any that served.
     pub(crate) fn deaths_of(&self, server: &Exchange, until: Ktime) -> Vec<(Ktime, Process)> {
         let container = self.identity.container_key(server.cgroup);
-        let reader = server.actor.map(|a| a.tgid);
+        // What nobody read was for whoever read the request before it on that connection, and may have come after the death.
+        let earlier = self.window.earlier(server).find_map(|x| x.actor);
+        let reader = server.actor.or(earlier).map(|a| a.tgid);
+        let left_behind = server.actor.is_none() && earlier.is_some() && server.closed_idle;
+        let from = if left_behind { server.closing_ns.saturating_sub(DEATH_NS) } else { server.start_ns };
         let end = if server.outcome == Outcome::Open { until } else { server.end_ns };
-        let deaths = self.window.deaths(server.start_ns, end.saturating_add(DEATH_NS));
+        let deaths = self.window.deaths(from, end.saturating_add(DEATH_NS));
         let own = deaths.filter(|(_, p)| match reader {
             Some(tgid) => p.tgid == tgid,
             None => p.served && self.identity.container_key(p.cgroup) == container,
