@@ -104,8 +104,9 @@ pub fn measure(cluster: &Cluster, tracer: &Path, model: &str, load: Load, number
     let Load { concurrency, ids, requests } = load;
     // Words that aren't taken for ids, of which the path's template would have the same for all.
     let name = |request: usize| format!("/r{number}-q{request}x");
-    let leaf =
-        |request: usize| if request % WELL == 0 { None } else { Some((request.wrapping_mul(40_503) >> 3) % LEAVES) };
+    let leaf = |request: usize| {
+        if request.is_multiple_of(WELL) { None } else { Some((request.wrapping_mul(40_503) >> 3) % LEAVES) }
+    };
     let entry = cluster.plan.service_address("shop/entry")?;
     let url = |request: usize| {
         let leaf = leaf(request).map_or_else(|| "well".to_owned(), |leaf| format!("leaf-{leaf}"));
@@ -152,7 +153,7 @@ pub fn measure(cluster: &Cluster, tracer: &Path, model: &str, load: Load, number
 
 fn is(incident: &Value, leaf: usize) -> bool {
     let cause = &incident["cause"];
-    cause["id"] == "app-error" && cause["origin"]["workload"] == Value::from(format!("Deployment/leaf-{leaf}"))
+    cause["id"] == "app-error" && cause["origin"]["workload"] == format!("Deployment/leaf-{leaf}")
 }
 
 /// Requests to the middle hop that were told on their own, with a wrong leaf.

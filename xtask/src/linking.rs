@@ -29,16 +29,16 @@ pub(crate) struct Linking {
 impl Linking {
     /// The measurement's own exit code (1 where a row isn't as it must be), or 1 when it couldn't be started.
     pub(crate) fn run(&self) -> ExitCode {
-        match prepare().and_then(|()| self.command().status().context("can't start `tracer-linking`")) {
+        match prepare().and_then(|()| self.command("release").status().context("can't start `tracer-linking`")) {
             // A signal leaves no code.
             Ok(status) => ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1)),
             Err(error) => fail(&error),
         }
     }
 
-    fn command(&self) -> Command {
+    fn command(&self, profile: &str) -> Command {
         let mut command = cargo::program(Path::new(&test::binary("tracer-linking")));
-        command.arg("--tracer").arg(cargo::target_dir().join("release").join("tracer"));
+        command.arg("--tracer").arg(cargo::target_dir().join(profile).join("tracer"));
         command.args(self.model.iter().flat_map(|model| ["--model", model]));
         command.args(self.concurrency.iter().flat_map(|number| ["--concurrency".to_owned(), number.to_string()]));
         command.args(self.requests.iter().flat_map(|number| ["--requests".to_owned(), number.to_string()]));
@@ -47,6 +47,13 @@ impl Linking {
         }
         command
     }
+}
+
+/// Two rows' worth as a step of a longer run, with what the tests have built.
+pub(crate) fn check() -> Result<()> {
+    let model = ["thread-per-request", "nginx"].map(str::to_owned).to_vec();
+    let short = Linking { model, concurrency: vec![10], requests: Some(200), output: Output::Text };
+    cargo::run(&mut short.command("debug"))
 }
 
 fn prepare() -> Result<()> {

@@ -114,7 +114,7 @@ fn rage(
 ) -> Result<u32> {
     let span = duration.saturating_sub(LONGEST_TRAFFIC).as_millis() as usize;
     std::thread::scope(|scope| {
-        let seed = chance.next();
+        let seed = chance.number();
         let calm = scope.spawn(move || calm::drive(cluster, calm_urls, begin + duration, seed));
         let mut running = vec![];
         for site in sites {

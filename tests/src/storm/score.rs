@@ -120,7 +120,7 @@ fn judge(plan: &Plan, all: &[Expected], fault: &Fault, incident: &Value) -> Resu
     if !about(expected) && all.iter().any(about) {
         return Ok(None);
     }
-    let wrong = |field: &str, value: &String| incident["cause"]["origin"][field] != Value::from(value.as_str());
+    let wrong = |field: &str, value: &String| incident["cause"]["origin"][field] != value.as_str();
     Ok(Some(match incident["cause"]["id"].as_str() {
         Some("unknown") => Outcome::Unknown,
         Some(cause) if cause != expected.cause => Outcome::WrongCause,

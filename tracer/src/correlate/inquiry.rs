@@ -19,7 +19,7 @@ const AGAIN_NS: u64 = 250_000_000;
 /// A reading tells of a failure within this.
 const NEAR_NS: u64 = 1_000_000_000;
 /// Questions in one second.
-const PER_SECOND: u32 = 32;
+const PER_SECOND: u32 = 128;
 /// Of the whole capture.
 const TOTAL: u64 = 10_000;
 const WAITING: usize = 1000;
