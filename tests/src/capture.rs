@@ -75,7 +75,9 @@ impl Incidents {
 impl Capture {
     /// Starts the tracer on the cluster's pods and waits until its hooks are attached.
     pub fn start(tracer: &Path, cluster: &Cluster, echo: bool) -> Result<Self> {
-        Self::run(command(tracer, cluster, "json")?, cluster.instance.directory().join("tracer.log"), echo)
+        let mut command = command(tracer, cluster, "json")?;
+        command.arg("--write").arg(recording(cluster));
+        Self::run(command, cluster.instance.directory().join("tracer.log"), echo)
     }
 
     /// Runs a tracer's command line; `log` takes its standard error.
@@ -168,6 +170,19 @@ impl Drop for Capture {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// What `tracer explain` makes of the recording of a capture that has ended.
+pub fn replay(tracer: &Path, cluster: &Cluster) -> Result<Incidents> {
+    let file = recording(cluster);
+    let file = file.to_str().context("a path that is not UTF-8")?;
+    let tracer = tracer.to_str().context("a path that is not UTF-8")?;
+    let output = crate::run::checked(Place::default(), tracer, &["explain", "-o", "json", file], "")?;
+    Incidents::read(&output)
+}
+
+fn recording(cluster: &Cluster) -> PathBuf {
+    cluster.instance.directory().join("recording")
 }
 
 /// The command line for capturing the cluster's pods.

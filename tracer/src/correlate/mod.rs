@@ -29,6 +29,7 @@ mod link;
 mod lookup;
 mod nodes;
 mod options;
+mod probe;
 mod symptom;
 mod window;
 
@@ -40,6 +41,7 @@ pub(crate) use lookup::LookupOutcome;
 pub use nodes::{MOST_NODES, Node};
 pub(crate) use nodes::{Nodes, pid};
 pub use options::{Options, Selection, Want};
+pub(crate) use probe::{Answer, ProbeRun};
 use symptom::Symptom;
 
 /// A DNS query this old won't be answered: resolvers wait 5 s by default.
@@ -234,7 +236,8 @@ impl Correlator {
                 }
                 self.models.learn(&exchange);
                 let tgid = exchange.actor.map(|a| a.tgid);
-                let failed = exchange.failed(self.min_status(node));
+                let failed = exchange.failed(self.min_status(node)) || self.fails_a_probe(&exchange);
+                self.note_exchange(&exchange);
                 let container = self.identity.container_key(exchange.cgroup);
                 let flight = exchange.seen == Seen::Flight;
                 let key = (exchange.conn, exchange.number);
@@ -254,6 +257,7 @@ impl Correlator {
                     self.window.open_connects.push(connect);
                     return;
                 }
+                self.note_connect(&connect);
                 self.ask_process(Some(connect.actor.tgid));
                 let (id, _) = self.window.connects.push(connect);
                 self.symptom(Symptom::Connect(id), at);
@@ -268,6 +272,7 @@ impl Correlator {
                 if syn.netns != 0 && self.identity.asked.insert(syn.netns) {
                     self.wants.push(Want::ListenCounts { netns: syn.netns });
                 }
+                self.inquire_syn(&syn);
                 self.window.syns.push((at, syn));
             }
             Event::Signal(signal) => {
@@ -285,6 +290,7 @@ impl Correlator {
                 {
                     self.wants.push(Want::Netns { netns: drop.netns });
                 }
+                self.inquire_drop(&drop);
                 self.window.drops.push((at, drop));
             }
             Event::Icmp(icmp) => {
@@ -347,6 +353,7 @@ impl Correlator {
         let now = self.now;
         // Verdicts wait for the answers to what was asked just now.
         let limit = if self.inquire_again() { now.saturating_sub(ANSWER_NS) } else { now };
+        let limit = self.rule_awaited_since().map_or(limit, |since| limit.min(since + symptom::SETTLE_NS - 1));
         self.decide(limit, out);
         self.window.expire(now);
         // Ports may be listened on later: ask anew, but not at once.

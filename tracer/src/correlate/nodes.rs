@@ -7,7 +7,7 @@ use rustc_hash::FxHashMap;
 use super::Options;
 use crate::event::{
     Actor, ConnId, Connect, ConnectAttempt, Dns, Drop, Event, Exchange, HostFact, Icmp, Ktime, Process, Resources,
-    Signal, UnansweredSyn,
+    Rule, Signal, UnansweredSyn,
 };
 
 /// As many as process numbers leave room for.
@@ -191,6 +191,7 @@ impl Scope<'_> {
                 }
                 self.times(cpu.iter_mut().flat_map(|cpu| [&mut cpu.from_ns, &mut cpu.to_ns]));
             }
+            HostFact::Rule(Rule { flow, .. }) | HostFact::NoRule(flow) => self.netns(&mut flow.netns),
             HostFact::Log(log) => self.times(log.entries.iter_mut().map(|entry| &mut entry.at)),
         }
     }
