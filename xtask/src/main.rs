@@ -8,8 +8,10 @@ mod cargo;
 mod ci;
 mod demo;
 mod ebpf_toolchain;
+mod linking;
 mod setup;
 mod steps;
+mod storm;
 mod test;
 
 #[derive(Parser)]
@@ -36,6 +38,10 @@ enum Task {
         #[arg(short, long, value_enum, default_value = "text")]
         output: Output,
     },
+    /// Break the test cluster in many ways at once among healthy traffic, and score what the tracer says
+    Storm(storm::Storm),
+    /// Measure how well calls are linked to requests, by how servers serve
+    Linking(linking::Linking),
     /// Everything that must pass before a change lands
     Ci,
 }
@@ -52,6 +58,8 @@ fn main() -> ExitCode {
         Task::Lint => ci::lint(),
         Task::Test { filters } => test::run(&filters),
         Task::Demo { output } => return demo::run(output),
+        Task::Linking(linking) => return linking.run(),
+        Task::Storm(storm) => return storm.run(),
         Task::Ci => ci::run(),
     };
     match done {

@@ -1,6 +1,7 @@
 //! Scenarios: a cluster, what is broken in it, traffic, and what the tracer must say, as data.
 
 pub mod expect;
+mod nodes;
 pub mod runner;
 
 use std::{collections::BTreeMap, path::Path};
@@ -32,9 +33,15 @@ pub struct Scenario {
     pub at_once: bool,
     #[serde(default)]
     pub expect: Vec<Expected>,
+    /// The second node's clock is that far ahead.
+    #[serde(default)]
+    pub clock_ahead_ms: i64,
     /// A control: nothing may be reported.
     #[serde(default)]
     pub none: bool,
+    /// What it breaks would break others of the [storm](crate::storm), too.
+    #[serde(default)]
+    pub storm_excluded: bool,
     /// Failures that can't be linked for certain may be reported as `unknown`.
     #[serde(default)]
     pub allow_unknown: bool,

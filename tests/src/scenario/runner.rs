@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, bail};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use super::{Fault, Scenario, Traffic, expect};
+use super::{Fault, Scenario, Traffic, expect, nodes::Captures};
 use crate::{
     app::client::Report,
     capture::{self, Capture},
@@ -33,11 +33,15 @@ pub struct Outcome {
 pub fn run(scenario: &Scenario, tracer: Option<&Path>) -> Result<Outcome> {
     let started = Instant::now();
     let mut cluster = Cluster::up(&scenario.cluster)?;
-    let mut capture = tracer.map(|tracer| Capture::start(tracer, &cluster, false)).transpose()?;
-    for fault in &scenario.faults {
-        inject(&mut cluster, fault)?;
+    if let Some(tracer) = tracer.filter(|_| cluster.plan.has_second_node()) {
+        let captures = Captures::start(tracer, &cluster)?;
+        let mut problems = drive_scenario(&mut cluster, scenario)?;
+        let (wrong, incidents) = captures.finish(tracer, &cluster, scenario, SETTLE)?;
+        problems.extend(wrong);
+        return Ok(Outcome { problems, incidents, elapsed: started.elapsed() });
     }
-    let mut problems = drive_all(&cluster, scenario)?;
+    let mut capture = tracer.map(|tracer| Capture::start(tracer, &cluster, false)).transpose()?;
+    let mut problems = drive_scenario(&mut cluster, scenario)?;
     let mut incidents = vec![];
     if let Some((mut capture, tracer)) = capture.take().zip(tracer) {
         let Scenario { expect: expected, allow_unknown, none, .. } = scenario;
@@ -70,6 +74,12 @@ pub fn inject(cluster: &mut Cluster, fault: &Fault) -> Result<()> {
         Fault::Volume(volume) => cluster.mount_volume(volume),
         Fault::StopDns => cluster.signal_server("coredns", Signal::SIGSTOP),
     }
+}
+
+/// Breaks what is to be broken, then drives.
+fn drive_scenario(cluster: &mut Cluster, scenario: &Scenario) -> Result<Vec<String>> {
+    scenario.faults.iter().try_for_each(|fault| inject(cluster, fault))?;
+    drive_all(cluster, scenario)
 }
 
 /// Drives all traffic and returns what didn't go as the scenario says.
@@ -113,8 +123,12 @@ pub fn wrong_traffic(cluster: &Cluster, traffic: &Traffic, report: &Report) -> O
     if report.results == traffic.results {
         return None;
     }
-    let logs =
-        cluster.plan.pods.iter().map(|pod| (&pod.name, cluster.log(&pod.spec.name))).filter(|(_, log)| !log.is_empty());
+    let logs = cluster
+        .plan
+        .pods
+        .iter()
+        .map(|pod| (&pod.name, cluster.log(&format!("{}/{}", pod.spec.namespace, pod.spec.name))))
+        .filter(|(_, log)| !log.is_empty());
     let logs: String =
         logs.map(|(name, log)| format!("\n    {name}: {}", log.trim_end().replace('\n', "\n      "))).collect();
     let (urls, results) = (traffic.urls.join(" "), &traffic.results);

@@ -47,18 +47,23 @@ impl Correlator {
             snapshot: &self.snapshot,
             lost: self.lost_failures(),
             lost_at: self.lost_at,
-            wall_offset_ns: self.options.wall_offset_ns,
-            node: self.node(),
+            wall_offset_ns: self.wall_offset_ns(),
+            nodes: &self.nodes,
+            names: (0..self.nodes.options().count()).map(|node| self.node(node)).collect(),
         }
     }
 
-    /// This node's name in the cluster: as given, unless the cluster knows no such node and its pods say another.
-    pub(crate) fn node(&self) -> Option<String> {
-        let given = self.options.node.clone();
+    /// A node's name in the cluster: as given, unless the cluster knows no such node and its pods say another.
+    pub(crate) fn node(&self, node: usize) -> Option<String> {
+        let given = self.nodes.options().nth(node).and_then(|options| options.node.clone());
         if given.as_deref().is_some_and(|name| self.snapshot.node(name).is_some()) {
             return given;
         }
-        self.identity.node(&self.snapshot).or(given)
+        self.identity.node(&self.snapshot, node).or(given)
+    }
+
+    pub(crate) fn wall_offset_ns(&self) -> i64 {
+        self.nodes.options().next().map_or(0, |options| options.wall_offset_ns)
     }
 
     /// What a container called within an interval: begun in it, and ended or not.
@@ -146,13 +151,16 @@ impl Correlator {
     /// nobody is known to have read it, any that served.
     pub(crate) fn deaths_of(&self, server: &Exchange, until: Ktime) -> Vec<(Ktime, Process)> {
         let container = self.identity.container_key(server.cgroup);
-        let reader = server.actor.map(|a| a.tgid);
+        // What nobody read was for whoever read the request before it on that connection, and may have come after the death.
+        let earlier = self.window.earlier(server).find_map(|x| x.actor);
+        let reader = server.actor.or(earlier).map(|a| a.tgid);
+        let left_behind = server.actor.is_none() && earlier.is_some() && server.closed_idle;
         let end = if server.outcome == Outcome::Open { until } else { server.end_ns };
         // What closed an idle connection died before the request that was sent on it; and a request that nobody read may
         // come while a process that has ended still lets go of its sockets.
-        let from = if server.met_a_closing_server() {
+        let from = if server.met_a_closing_server() || left_behind {
             server.closing_ns.saturating_sub(DEATH_NS)
-        } else if reader.is_none() {
+        } else if server.actor.is_none() {
             server.start_ns.saturating_sub(LETTING_GO_NS)
         } else {
             server.start_ns

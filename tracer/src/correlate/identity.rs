@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use super::nodes::node_of;
 use crate::{
     event::{Event, HostFact},
     k8s::{
@@ -198,9 +199,12 @@ impl Identity {
         }
     }
 
-    /// The node that the pods seen here are bound to.
-    pub(crate) fn node(&self, snapshot: &Snapshot) -> Option<String> {
-        self.order.iter().find_map(|cgroup| self.pod_of(snapshot, *cgroup)?.spec.node_name.clone())
+    /// The node that the pods seen there are bound to.
+    pub(crate) fn node(&self, snapshot: &Snapshot, node: usize) -> Option<String> {
+        self.order
+            .iter()
+            .filter(|cgroup| node_of(**cgroup) == node)
+            .find_map(|cgroup| self.pod_of(snapshot, *cgroup)?.spec.node_name.clone())
     }
 
     pub(crate) fn path_of(&self, cgroup: u64) -> Option<&str> {

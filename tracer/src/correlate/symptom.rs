@@ -196,7 +196,7 @@ impl Correlator {
             Owner::Several(owners) => owners,
         };
         let waiting = self.now < call.end() + PATIENCE_NS;
-        let min = self.options.min_status;
+        let min = self.min_status_of(call.cgroup());
         // At the end of a capture what is in flight stays so; a failed request's own verdict still comes first.
         let unanswered = !self.finishing && owners.iter().any(|r| r.outcome == Outcome::Open);
         let undecided = owners.iter().any(|r| self.undecided.contains(&(r.conn, r.number)));
