@@ -19,6 +19,7 @@ use crate::{
 
 mod call;
 mod chain;
+mod cluster;
 mod descend;
 mod facts;
 mod fold;
@@ -65,6 +66,7 @@ pub struct Correlator {
     now: Ktime,
     finishing: bool,
     opaque_tls: u64,
+    watches: cluster::Watches,
 }
 
 impl Correlator {
@@ -88,6 +90,7 @@ impl Correlator {
             now: 0,
             finishing: false,
             opaque_tls: 0,
+            watches: cluster::Watches::default(),
         }
     }
 
@@ -117,6 +120,7 @@ impl Correlator {
     /// What could not be seen, as of now.
     pub fn coverage(&self) -> Coverage {
         let mut notes = self.options.notes.clone();
+        notes.extend(self.watch_notes());
         notes.extend(self.losses().map(|(place, count)| format!("{count} lost: {place}")));
         Coverage {
             lost_events: self.losses().map(|(_, count)| count).sum(),
@@ -253,6 +257,8 @@ impl Correlator {
                 self.lost = totals;
             }
             Event::Opaque { processes } => self.opaque_tls = processes,
+            Event::Cluster { changes } => self.change_cluster(at, changes),
+            Event::Watch { resource, state } => self.watches.note(at, resource, state),
             Event::Cgroup { .. } | Event::Host(_) | Event::Tick => {}
         }
     }

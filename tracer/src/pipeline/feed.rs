@@ -135,7 +135,7 @@ impl<S: Sink> Feed<S> {
             opaque_tls_processes: coverage.opaque_tls_processes,
             lost: self.lost.clone(),
             // Without those of an incident, which has no other place for what was lost.
-            notes: self.correlator.options().notes.clone(),
+            notes: [self.correlator.options().notes.clone(), self.correlator.watch_notes()].concat(),
         }
     }
 

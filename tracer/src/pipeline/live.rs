@@ -23,6 +23,8 @@ use crate::event::{Event, HostFact, Ktime, Record, decode};
 use crate::host::cgroups::Cgroups;
 use crate::host::proc::Proc;
 use crate::k8s::Snapshot;
+use crate::k8s::snapshot::Collection;
+use crate::k8s::watch::Watch;
 use crate::kernel::{self, Kernel, KernelNames};
 use crate::sink::line::{Ready, SkippedHook, SnapshotSize};
 use crate::sink::{Printer, Sink};
@@ -51,6 +53,8 @@ pub struct Setup {
     pub selection: Selection,
     pub node: Option<String>,
     pub snapshot: Snapshot,
+    /// What changes it, and how the watch fares so far.
+    pub watch: Option<(Watch, Vec<Event>)>,
     /// Print every event, too.
     pub events: bool,
     /// Where the capture is written, if it is.
@@ -65,6 +69,7 @@ pub struct Live<S> {
     node: Node,
     feed: Feed<S>,
     losses: Losses,
+    watch: Option<Watch>,
     started: Ktime,
     last_tick: Ktime,
     last_second: Ktime,
@@ -80,7 +85,7 @@ impl<S: Sink> Live<S> {
     /// # Errors
     /// Where this node can't be observed, or the capture file or the output can't be written.
     pub fn start(setup: Setup, sink: S) -> Result<Self, PipelineError> {
-        let Setup { kernel: options, selection, node: node_name, snapshot, events, file } = setup;
+        let Setup { kernel: options, selection, node: node_name, snapshot, watch, events, file } = setup;
         let kernel = Kernel::start(object::object(), &options)?;
         let session = &kernel.session;
         let wall_offset_ns = clock::wall_offset_ns();
@@ -107,6 +112,7 @@ impl<S: Sink> Live<S> {
         let hybrid = Hybrid::new(Proc::new(&options.host_root), node.own_tgid(), core.cgroup.is_none());
         let feed = Feed::new(Correlator::new(core, snapshot), Printer::new(sink, events, wall_offset_ns), file)
             .with_progress(Progress::new());
+        let (watch, states) = watch.unzip();
         let now = clock::monotonic_ns();
         let mut live = Self {
             kernel,
@@ -115,6 +121,7 @@ impl<S: Sink> Live<S> {
             node,
             feed,
             losses: Losses::default(),
+            watch,
             started: now,
             last_tick: now,
             last_second: now,
@@ -126,6 +133,9 @@ impl<S: Sink> Live<S> {
         live.feed.printer().ready(&ready).map_err(PipelineError::Output)?;
         live.feed.progress().begin(ready.hooks.len(), ready.cgroup.as_deref());
         live.feed.push(Record { at: now, event: Event::Tick })?;
+        for event in states.into_iter().flatten() {
+            live.feed.push(Record { at: now, event })?;
+        }
         let facts = live.node.initial(&live.naming);
         live.tell_facts(facts, now)?;
         Ok(live)
@@ -145,9 +155,11 @@ impl<S: Sink> Live<S> {
                 () = &mut stop => break,
                 () = tokio::time::sleep(pause) => {}
                 ready = self.kernel.rings.ready() => ready.map_err(PipelineError::Wait)?,
+                () = changed(&mut self.watch) => {}
             }
             self.drain()?;
             let now = clock::monotonic_ns();
+            self.take_changes(now)?;
             if now.saturating_sub(self.last_tick) >= TICK_NS {
                 self.last_tick = now;
                 self.tick(now)?;
@@ -204,6 +216,13 @@ impl<S: Sink> Live<S> {
         batch.sort_by_key(|record| record.at);
         self.tell(batch)?;
         Ok(drained.more)
+    }
+
+    /// Tells the core what became of the cluster.
+    fn take_changes(&mut self, at: Ktime) -> Result<(), PipelineError> {
+        let Some(watch) = &mut self.watch else { return Ok(()) };
+        let events = watch.take(self.feed.correlator.snapshot());
+        events.into_iter().try_for_each(|event| self.feed.push(Record { at, event }))
     }
 
     fn tick(&mut self, now: Ktime) -> Result<(), PipelineError> {
@@ -300,6 +319,14 @@ impl<S: Sink> Live<S> {
     }
 }
 
+/// Waits for news of the cluster, for ever where nobody watches it.
+async fn changed(watch: &mut Option<Watch>) {
+    match watch {
+        Some(watch) => watch.ready().await,
+        None => std::future::pending().await,
+    }
+}
+
 /// Directories of the cgroup tree that come and go are not told as they are, but when something names them.
 fn cgroup_change(bytes: &[u8]) -> Option<(u64, String, bool)> {
     let (header, _) = Header::read_from_prefix(bytes).ok()?;
@@ -342,10 +369,10 @@ fn ready(session: &kernel::Session, core: &Options, snapshot: &Snapshot) -> Read
             .map(|skipped| SkippedHook { hook: skipped.hook.name.to_owned(), reason: skipped.reason.clone() })
             .collect(),
         snapshot: SnapshotSize {
-            pods: snapshot.pods().len(),
-            services: snapshot.services().len(),
-            network_policies: snapshot.objects().network_policies.len(),
-            nodes: snapshot.nodes().len(),
+            pods: snapshot.count(Collection::Pods),
+            services: snapshot.count(Collection::Services),
+            network_policies: snapshot.count(Collection::NetworkPolicies),
+            nodes: snapshot.count(Collection::Nodes),
         },
     }
 }

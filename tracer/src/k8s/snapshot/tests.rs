@@ -37,6 +37,7 @@ fn owner(snapshot: &Snapshot, address: &str) -> String {
         Some(AddressOwner::Pod(pod)) => format!("pod {}", pod.metadata.name),
         Some(AddressOwner::Service(service)) => format!("service {}", service.metadata.name),
         Some(AddressOwner::Node(node)) => format!("node {}", node.metadata.name),
+        Some(AddressOwner::Departed(pod)) => format!("departed {}", pod.metadata.name),
         None => "nobody".to_owned(),
     }
 }
@@ -285,7 +286,7 @@ fn near_misses_are_one_for_each_workload_and_five_at_most() {
 #[test]
 fn a_snapshot_survives_serialization_whatever_the_order_was() {
     let first = snapshot(CLUSTER);
-    let mut reversed = first.objects().clone();
+    let mut reversed = first.clone().into_objects();
     reversed.pods.reverse();
     reversed.services.reverse();
     let json = serde_json::to_string(&first).unwrap();
