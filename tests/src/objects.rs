@@ -13,6 +13,12 @@ const CREATED: &str = "2026-01-01T00:00:00Z";
 
 /// All objects as one `List`.
 pub fn yaml(plan: &Plan) -> Result<String> {
+    let items = items(plan);
+    Ok(serde_yaml_ng::to_string(&json!({"apiVersion": "v1", "kind": "List", "metadata": {}, "items": items}))?)
+}
+
+/// All objects.
+pub fn items(plan: &Plan) -> Vec<Value> {
     let mut items = vec![node(NODE_NAME, "192.168.0.11"), node(OTHER_NODE_NAME, "192.168.0.12")];
     let mut namespaces: Vec<&str> = plan.pods.iter().map(|pod| pod.spec.namespace.as_str()).collect();
     namespaces.sort_unstable();
@@ -27,7 +33,7 @@ pub fn yaml(plan: &Plan) -> Result<String> {
         items.push(endpoint_slice(plan, service));
     }
     items.extend(plan.policies.iter().cloned());
-    Ok(serde_yaml_ng::to_string(&json!({"apiVersion": "v1", "kind": "List", "metadata": {}, "items": items}))?)
+    items
 }
 
 fn node(name: &str, address: &str) -> Value {

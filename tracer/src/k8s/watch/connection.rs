@@ -13,7 +13,7 @@ const SERVICE_HOST: &str = "KUBERNETES_SERVICE_HOST";
 const TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
 const CONNECT: Duration = Duration::from_secs(5);
 /// A client is not made anew more often than this, however many kinds are refused.
-const RENEW: Duration = Duration::from_secs(20);
+const RENEW: Duration = Duration::from_secs(5);
 
 /// Who says where the API server is.
 #[derive(Clone, Debug, PartialEq, Eq)]
