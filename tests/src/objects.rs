@@ -52,7 +52,8 @@ fn namespace(name: &str) -> Value {
     json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
 }
 
-fn pod_object(plan: &Plan, pod: &Pod) -> Value {
+/// A pod as the API server has it.
+pub fn pod_object(plan: &Plan, pod: &Pod) -> Value {
     let spec = &pod.spec;
     let container = spec.server.container();
     let mut labels = json!(pod.labels);
