@@ -171,6 +171,7 @@ pub fn command(tracer: &Path, cluster: &Cluster, output: &str) -> Result<Command
 fn bare_command(tracer: &Path, cluster: &Cluster, output: &str) -> Command {
     let mut command = Command::new(tracer);
     command.args(["capture", "--duration", LONGEST, "-o", output, "--cgroup"]);
-    command.arg(cluster.instance.pods_cgroup()).stdin(Stdio::null());
+    command.arg(cluster.instance.pods_cgroup());
+    command.arg("--host-root").arg(cluster.instance.host_root()).stdin(Stdio::null());
     command
 }

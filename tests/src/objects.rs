@@ -13,12 +13,12 @@ const CREATED: &str = "2026-01-01T00:00:00Z";
 
 /// All objects as one `List`.
 pub fn yaml(plan: &Plan) -> Result<String> {
-    let items = items(plan);
+    let items = items(plan)?;
     Ok(serde_yaml_ng::to_string(&json!({"apiVersion": "v1", "kind": "List", "metadata": {}, "items": items}))?)
 }
 
 /// All objects.
-pub fn items(plan: &Plan) -> Vec<Value> {
+pub fn items(plan: &Plan) -> Result<Vec<Value>> {
     let mut items = vec![node(NODE_NAME, "192.168.0.11"), node(OTHER_NODE_NAME, "192.168.0.12")];
     let mut namespaces: Vec<&str> = plan.pods.iter().map(|pod| pod.spec.namespace.as_str()).collect();
     namespaces.sort_unstable();
@@ -33,7 +33,10 @@ pub fn items(plan: &Plan) -> Vec<Value> {
         items.push(endpoint_slice(plan, service));
     }
     items.extend(plan.policies.iter().cloned());
-    items
+    for object in &plan.objects {
+        items.push(serde_json::from_str(&plan.expand(&object.to_string())?)?);
+    }
+    Ok(items)
 }
 
 fn node(name: &str, address: &str) -> Value {
@@ -66,7 +69,13 @@ pub fn pod_object(plan: &Plan, pod: &Pod) -> Value {
     };
     let ready = if spec.ready { "True" } else { "False" };
     let ports: Vec<Value> = spec.server.port().map(|port| json!({"containerPort": port})).into_iter().collect();
-    let limits = spec.memory_limit_mib.map_or(json!({}), |limit| json!({"limits": {"memory": format!("{limit}Mi")}}));
+    let mut limits = json!({});
+    if let Some(limit) = spec.memory_limit_mib {
+        limits["limits"]["memory"] = json!(format!("{limit}Mi"));
+    }
+    if let Some(limit) = spec.cpu_limit_millis {
+        limits["limits"]["cpu"] = json!(format!("{limit}m"));
+    }
     let (on_node, host) =
         if spec.on_dead_node { (OTHER_NODE_NAME, "192.168.0.12") } else { (NODE_NAME, "192.168.0.11") };
     let mut metadata = json!({
@@ -75,7 +84,7 @@ pub fn pod_object(plan: &Plan, pod: &Pod) -> Value {
     if let Some(owner) = owner(pod) {
         metadata["ownerReferences"] = json!([owner]);
     }
-    json!({
+    let mut object = json!({
         "apiVersion": "v1", "kind": "Pod", "metadata": metadata,
         "spec": {
             "nodeName": on_node,
@@ -97,7 +106,25 @@ pub fn pod_object(plan: &Plan, pod: &Pod) -> Value {
                 "state": {"running": {"startedAt": CREATED}}, "lastState": {},
             }],
         },
-    })
+    });
+    for (name, probe) in &spec.probes {
+        object["spec"]["containers"][0][name] = json!(probe);
+    }
+    merge(&mut object, &spec.object);
+    object
+}
+
+/// A JSON merge patch (RFC 7396), except that null changes nothing.
+fn merge(object: &mut Value, patch: &Value) {
+    let Value::Object(members) = patch else {
+        if !patch.is_null() {
+            *object = patch.clone();
+        }
+        return;
+    };
+    for (name, member) in members {
+        merge(&mut object[name.as_str()], member);
+    }
 }
 
 fn owner(pod: &Pod) -> Option<Value> {
@@ -151,7 +178,7 @@ fn service_object(plan: &Plan, service: &Service) -> Value {
         "spec": {
             "type": "ClusterIP", "clusterIP": address, "clusterIPs": [address],
             "ipFamilies": [family], "ipFamilyPolicy": "SingleStack",
-            "internalTrafficPolicy": "Cluster", "sessionAffinity": "None",
+            "internalTrafficPolicy": spec.internal_traffic_policy, "sessionAffinity": "None",
             "selector": spec.selector(),
             "ports": ports(service, |name, protocol| {
                 json!({"name": name, "protocol": protocol, "port": spec.port, "targetPort": service.target_port()})
@@ -163,7 +190,7 @@ fn service_object(plan: &Plan, service: &Service) -> Value {
 
 fn endpoint_slice(plan: &Plan, service: &Service) -> Value {
     let spec = &service.spec;
-    let endpoints: Vec<Value> = (service.matched.iter().map(|&index| &plan.pods[index]))
+    let mut endpoints: Vec<Value> = (service.matched.iter().map(|&index| &plan.pods[index]))
         .map(|pod| {
             let ready = pod.spec.ready;
             json!({
@@ -174,6 +201,7 @@ fn endpoint_slice(plan: &Plan, service: &Service) -> Value {
             })
         })
         .collect();
+    endpoints.extend(service.backend.map(|addresses| json!({"addresses": [addresses.of(plan.family)]})));
     let ports =
         ports(service, |name, protocol| json!({"name": name, "protocol": protocol, "port": service.target_port()}));
     json!({

@@ -93,7 +93,7 @@ impl Capture {
                 service: self.service.map(|name| name.0),
             },
             snapshot,
-            watch: None,
+            cluster: None,
             events: self.events,
             file: self.write,
         };
@@ -108,7 +108,7 @@ impl Capture {
                 let mut watch = Watch::start(source, node.as_deref().filter(|_| self.pods_of_node_only)).await?;
                 let (snapshot, states) = watch.first(SNAPSHOT_PATIENCE).await;
                 setup.snapshot = snapshot;
-                setup.watch = Some((watch, states));
+                setup.cluster = Some((watch, states));
             }
             anyhow::Ok(Live::start(setup, sink)?.run(stop).await?)
         })?;

@@ -9,9 +9,11 @@ use crate::k8s::snapshot::Change;
 
 pub mod decode;
 mod exchange;
+mod host;
 pub mod record;
 
 pub use exchange::{Exchange, Outcome, RequestHead, ResponseHead, Role, Seen};
+pub use host::{CpuThrottling, Descriptors, HostFact, Log, LogEntry, Memory, Pressure, Resources, Volume};
 
 /// Nanoseconds of `CLOCK_MONOTONIC`, as the kernel programs stamp them.
 pub type Ktime = u64;
@@ -37,6 +39,7 @@ pub enum Event {
     Exchange(Exchange),
     Connect(Connect),
     ConnectAttempt(ConnectAttempt),
+    UnansweredSyn(UnansweredSyn),
     Signal(Signal),
     Drop(Drop),
     Icmp(Icmp),
@@ -56,6 +59,10 @@ pub enum Event {
     /// How many processes were seen so far whose connections carry TLS.
     Opaque {
         processes: u64,
+    },
+    /// How many connections were seen so far that had been open before.
+    Joined {
+        connections: u64,
     },
     /// The cluster's state changed, as a watch of the API server told it.
     Cluster {
@@ -114,6 +121,24 @@ pub struct ConnectAttempt {
     pub actor: Actor,
     pub comm: String,
     pub start_ns: Ktime,
+}
+
+/// A SYN that reached a listener here and that no SYN-ACK followed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct UnansweredSyn {
+    /// Of the listener.
+    pub cgroup: u64,
+    pub netns: u32,
+    pub local: SocketAddr,
+    pub remote: SocketAddr,
+    /// When it came first.
+    pub start_ns: Ktime,
+    pub syns: u32,
+    /// Connections that waited to be accepted then; the kernel ignores SYNs while they are more than `accept_queue_max`.
+    pub accept_queue: u32,
+    pub accept_queue_max: u32,
+    /// Handshakes under way then.
+    pub syn_queue: u32,
 }
 
 /// Which hook a [`Signal`] comes from.
@@ -259,4 +284,6 @@ pub enum HostFact {
     Process { tgid: u32, comm: String, exe: Option<String>, cgroup: Option<String>, netns: u32 },
     /// The TCP ports that a network namespace listens on.
     Listeners { netns: u32, ports: Vec<u16> },
+    /// SYNs that full listen queues of a network namespace cost since it was made (`ListenOverflows`, `ListenDrops`).
+    ListenCounts { netns: u32, overflows: u64, drops: u64 },
 }

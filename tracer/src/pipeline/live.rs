@@ -15,6 +15,7 @@ use super::naming::Naming;
 use super::progress::Progress;
 use super::stop::{self, Stop};
 use super::sweep::{self, Losses};
+use super::watch::Watch;
 use super::{Finished, PipelineError, object};
 use crate::clock;
 use crate::correlate::{Correlator, Options, Selection, Want};
@@ -24,7 +25,7 @@ use crate::host::cgroups::Cgroups;
 use crate::host::proc::Proc;
 use crate::k8s::Snapshot;
 use crate::k8s::snapshot::Collection;
-use crate::k8s::watch::Watch;
+use crate::k8s::watch::Watch as ClusterWatch;
 use crate::kernel::{self, Kernel, KernelNames};
 use crate::sink::line::{Ready, SkippedHook, SnapshotSize};
 use crate::sink::{Printer, Sink};
@@ -54,7 +55,7 @@ pub struct Setup {
     pub node: Option<String>,
     pub snapshot: Snapshot,
     /// What changes it, and how the watch fares so far.
-    pub watch: Option<(Watch, Vec<Event>)>,
+    pub cluster: Option<(ClusterWatch, Vec<Event>)>,
     /// Print every event, too.
     pub events: bool,
     /// Where the capture is written, if it is.
@@ -69,7 +70,8 @@ pub struct Live<S> {
     node: Node,
     feed: Feed<S>,
     losses: Losses,
-    watch: Option<Watch>,
+    watch: Watch,
+    cluster: Option<ClusterWatch>,
     started: Ktime,
     last_tick: Ktime,
     last_second: Ktime,
@@ -85,7 +87,7 @@ impl<S: Sink> Live<S> {
     /// # Errors
     /// Where this node can't be observed, or the capture file or the output can't be written.
     pub fn start(setup: Setup, sink: S) -> Result<Self, PipelineError> {
-        let Setup { kernel: options, selection, node: node_name, snapshot, watch, events, file } = setup;
+        let Setup { kernel: options, selection, node: node_name, snapshot, cluster, events, file } = setup;
         let kernel = Kernel::start(object::object(), &options)?;
         let session = &kernel.session;
         let wall_offset_ns = clock::wall_offset_ns();
@@ -106,13 +108,13 @@ impl<S: Sink> Live<S> {
             }
             None => None,
         };
-        let node = Node::new(&options.host_root);
+        let node = Node::new(&options.host_root, wall_offset_ns);
         let naming = Naming::new(Cgroups::read(&session.cgroup_mount.path), core.cgroup.clone(), node.own_tgid());
         // Only a whole node's pods can be without directories of their own.
         let hybrid = Hybrid::new(Proc::new(&options.host_root), node.own_tgid(), core.cgroup.is_none());
         let feed = Feed::new(Correlator::new(core, snapshot), Printer::new(sink, events, wall_offset_ns), file)
             .with_progress(Progress::new());
-        let (watch, states) = watch.unzip();
+        let (cluster, states) = cluster.unzip();
         let now = clock::monotonic_ns();
         let mut live = Self {
             kernel,
@@ -121,7 +123,8 @@ impl<S: Sink> Live<S> {
             node,
             feed,
             losses: Losses::default(),
-            watch,
+            watch: Watch::default(),
+            cluster,
             started: now,
             last_tick: now,
             last_second: now,
@@ -155,10 +158,13 @@ impl<S: Sink> Live<S> {
                 () = &mut stop => break,
                 () = tokio::time::sleep(pause) => {}
                 ready = self.kernel.rings.ready() => ready.map_err(PipelineError::Wait)?,
-                () = changed(&mut self.watch) => {}
+                () = changed(&mut self.cluster) => {}
             }
-            self.drain()?;
-            let now = clock::monotonic_ns();
+            let newest = self.drain()?;
+            // Before time passes for the core, it is told what it asked for: on a busy node a verdict may be due already.
+            self.answer()?;
+            // Nor does time pass what still waits in the rings.
+            let now = newest.unwrap_or_else(clock::monotonic_ns);
             self.take_changes(now)?;
             if now.saturating_sub(self.last_tick) >= TICK_NS {
                 self.last_tick = now;
@@ -176,7 +182,7 @@ impl<S: Sink> Live<S> {
         self.feed.progress().clear();
         // What arrives while this is read belongs to the next capture.
         for _ in 0..LAST_BATCHES {
-            if !self.drain()? {
+            if self.drain()?.is_none() {
                 break;
             }
         }
@@ -186,6 +192,7 @@ impl<S: Sink> Live<S> {
         self.answer()?;
         // The file ends with the time at which everything is decided, so a replay decides it then, too.
         self.tick(clock::monotonic_ns())?;
+        self.answer()?;
         self.feed.finish()?;
         let counters = self.kernel.tables.counters()?;
         let Self { feed, naming, .. } = &mut self;
@@ -196,8 +203,8 @@ impl<S: Sink> Live<S> {
         feed.conclude(summary)
     }
 
-    /// Takes what the rings hold, at most [`BATCH`] events; true if more may wait.
-    fn drain(&mut self) -> Result<bool, PipelineError> {
+    /// Takes what the rings hold, at most [`BATCH`] events; the time of the newest if more may wait.
+    fn drain(&mut self) -> Result<Option<Ktime>, PipelineError> {
         let Self { kernel, naming, losses, .. } = self;
         let Kernel { rings, session, symbols, .. } = kernel;
         let mut names = KernelNames { features: &session.features, symbols };
@@ -214,13 +221,14 @@ impl<S: Sink> Live<S> {
         });
         // Stable: the rings are read failures first, and each CPU's events are in order.
         batch.sort_by_key(|record| record.at);
+        let newest = batch.last().map(|record| record.at);
         self.tell(batch)?;
-        Ok(drained.more)
+        Ok(newest.filter(|_| drained.more))
     }
 
     /// Tells the core what became of the cluster.
     fn take_changes(&mut self, at: Ktime) -> Result<(), PipelineError> {
-        let Some(watch) = &mut self.watch else { return Ok(()) };
+        let Some(watch) = &mut self.cluster else { return Ok(()) };
         let events = watch.take(self.feed.correlator.snapshot());
         events.into_iter().try_for_each(|event| self.feed.push(Record { at, event }))
     }
@@ -228,9 +236,11 @@ impl<S: Sink> Live<S> {
     fn tick(&mut self, now: Ktime) -> Result<(), PipelineError> {
         let overdue = sweep::overdue(&self.kernel, &mut self.losses, now)?;
         self.tell(overdue)?;
-        if let Some(event) = self.losses.changed(&self.kernel)? {
+        for event in self.losses.changed(&self.kernel)? {
             self.feed.push(Record { at: now, event })?;
         }
+        let slow = self.watch.slow(&self.kernel, &mut self.naming, now)?;
+        self.node.note_slow(&slow, clock::monotonic_ns());
         if now.saturating_sub(self.last_second) >= SECOND_NS {
             self.last_second = now;
             let pods = self.node.late_pods();
@@ -266,7 +276,7 @@ impl<S: Sink> Live<S> {
         for _ in 0..ROUNDS {
             let wants = self.feed.correlator.wants();
             self.look_wanted |= wants.contains(&Want::Flight);
-            let facts = self.node.answer(&wants);
+            let facts = self.node.answer(&wants, clock::monotonic_ns());
             let now = clock::monotonic_ns();
             let look = self.look_wanted && now.saturating_sub(self.last_look) >= LOOK_NS;
             if facts.is_empty() && !look {
@@ -320,7 +330,7 @@ impl<S: Sink> Live<S> {
 }
 
 /// Waits for news of the cluster, for ever where nobody watches it.
-async fn changed(watch: &mut Option<Watch>) {
+async fn changed(watch: &mut Option<ClusterWatch>) {
     match watch {
         Some(watch) => watch.ready().await,
         None => std::future::pending().await,

@@ -12,6 +12,7 @@
 mod answer;
 mod feed;
 mod hybrid;
+mod inspect;
 mod kernel_counts;
 mod live;
 mod naming;
@@ -21,6 +22,7 @@ mod progress;
 pub mod replay;
 mod stop;
 mod sweep;
+mod watch;
 
 use std::io;
 use std::path::PathBuf;

@@ -15,6 +15,8 @@ const DNS_AGE: Duration = Duration::from_secs(6);
 const DNS_OPEN: Duration = Duration::ZERO;
 /// A connect that hasn't sent a SYN after so long never will.
 const CONNECT_AGE: Duration = Duration::from_millis(150);
+/// A SYN-ACK leaves while the SYN is being handled.
+const SYN_AGE: Duration = Duration::from_millis(100);
 /// Records of idle connections whose end was missed.
 const IDLE_AGE: Duration = Duration::from_secs(300);
 /// The flight recorder overwrites what nobody read; within this time of the last look that is a loss.
@@ -27,6 +29,7 @@ pub(super) struct Losses {
     flight: u64,
     last_look: Ktime,
     told: Vec<(String, u64)>,
+    joined: u64,
 }
 
 impl Losses {
@@ -41,9 +44,15 @@ impl Losses {
         }
     }
 
-    /// Totals, if they changed.
-    pub(super) fn changed(&mut self, kernel: &Kernel) -> Result<Option<Event>, MapError> {
+    /// Totals that changed.
+    pub(super) fn changed(&mut self, kernel: &Kernel) -> Result<Vec<Event>, MapError> {
         let stats = kernel.tables.stats()?;
+        let mut events = Vec::new();
+        let connections = stats[Stat::Joined as usize];
+        if connections != self.joined {
+            self.joined = connections;
+            events.push(Event::Joined { connections });
+        }
         let lost = |stat: Stat| {
             use Stat::{Flight, Joined, Requests, Tls};
             !matches!(stat, Flight | Joined | Requests | Tls)
@@ -57,11 +66,11 @@ impl Losses {
         totals.push(("flight".to_owned(), self.flight));
         totals.push(("decode".to_owned(), self.undecodable));
         totals.retain(|(_, count)| *count > 0);
-        if totals == self.told {
-            return Ok(None);
+        if totals != self.told {
+            self.told.clone_from(&totals);
+            events.push(Event::Lost { totals });
         }
-        self.told.clone_from(&totals);
-        Ok(Some(Event::Lost { totals }))
+        Ok(events)
     }
 }
 
@@ -71,11 +80,14 @@ pub(super) fn overdue(kernel: &Kernel, losses: &mut Losses, now: Ktime) -> Resul
     queries.sort_by_key(|(key, query)| (query.start_ns, key.sock, key.id));
     let mut attempts = kernel.tables.sweep_connects(now, CONNECT_AGE)?;
     attempts.sort_by_key(|attempt| (attempt.pending.at_ns, attempt.actor.tid));
-    let mut records = Vec::with_capacity(queries.len() + attempts.len());
+    let mut syns = kernel.tables.sweep_syns(now, SYN_AGE)?;
+    syns.sort_by_key(|syn| (syn.start_ns, syn.tuple.remote_port));
+    let mut records = Vec::with_capacity(queries.len() + attempts.len() + syns.len());
     for (key, query) in &queries {
         keep(decode::unanswered_dns(key, query, now), losses, &mut records);
     }
     records.extend(attempts.iter().map(|attempt| decode::connect_attempt(attempt, now)));
+    records.extend(syns.iter().map(|syn| decode::unanswered_syn(syn, now)));
     Ok(records)
 }
 

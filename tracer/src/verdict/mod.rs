@@ -1,11 +1,13 @@
 //! From a chain of events to a cause: one rule per file, the most specific first. A rule sees the chain and the cluster
 //! state, and either knows the cause or says nothing.
 
+mod around;
 mod incident;
 mod judgement;
+mod pod_state;
 mod rules;
 
-use crate::{correlate::Chain, k8s::snapshot::Snapshot};
+use crate::{correlate::Chain, event::Ktime, k8s::snapshot::Snapshot};
 
 pub use incident::{Cause, Coverage, Evidence, Hop, Incident, Link, Origin, SCHEMA, Symptom, SymptomKind};
 pub use judgement::cause;
@@ -17,6 +19,8 @@ pub(crate) struct Context<'a> {
     pub(crate) snapshot: &'a Snapshot,
     /// Events lost that may have been evidence.
     pub(crate) lost: u64,
+    /// When the last of them were.
+    pub(crate) lost_at: Option<Ktime>,
     pub(crate) wall_offset_ns: i64,
     /// This node's name in the cluster.
     pub(crate) node: Option<String>,
@@ -28,10 +32,43 @@ impl Context<'_> {
     }
 }
 
+/// Causes that are told because nothing else was seen: with events lost they are guesses.
+const ON_ABSENCE: [&str; 9] = [
+    cause::APP_ERROR,
+    cause::CONNECT_TIMEOUT,
+    cause::CONNECTION_RESET,
+    cause::DNS_TIMEOUT,
+    cause::EXTERNAL_UNAVAILABLE,
+    cause::GATEWAY_ALTERED,
+    cause::GATEWAY_NO_UPSTREAM,
+    cause::RATE_LIMITED,
+    cause::UPSTREAM_TIMEOUT,
+];
+
+/// What the cluster says of the pod that is blamed, where its state bears on the cause and isn't told yet.
+fn state_of_origin(judgement: &Judgement, context: &Context<'_>) -> Vec<Evidence> {
+    const BEARING: [&str; 8] = [
+        cause::APP_CRASH,
+        cause::APP_ERROR,
+        cause::CONNECT_TIMEOUT,
+        cause::CONNECTION_RESET,
+        cause::NO_LISTENER,
+        cause::OOM_KILLED,
+        cause::UPSTREAM_TIMEOUT,
+        cause::WRONG_TARGET_PORT,
+    ];
+    let told = judgement.evidence.iter().any(|e| e.kind == "pod");
+    let origin = judgement.origin.as_ref().filter(|_| BEARING.contains(&judgement.cause) && !told);
+    let pod = origin.and_then(|o| context.snapshot.pod(o.namespace.as_deref()?, o.pod.as_deref()?));
+    pod.map(|pod| pod_state::describe(context, pod, false)).unwrap_or_default()
+}
+
 /// The first rule that knows the cause; `unknown` if none does.
 pub(crate) fn judge(chain: &Chain<'_>, context: &Context<'_>) -> Judgement {
     let found = rules::RULES.iter().find_map(|rule| rule(chain, context));
     let mut judgement = found.unwrap_or_else(|| rules::unknown(chain, context));
+    judgement.evidence.extend(state_of_origin(&judgement, context));
+    around::attach(&mut judgement, chain, context);
     // A chain is as certain as its weakest link.
     for link in &chain.links {
         judgement.confidence *= match link {
@@ -40,13 +77,14 @@ pub(crate) fn judge(chain: &Chain<'_>, context: &Context<'_>) -> Judgement {
             Link::Time => 0.95,
         };
     }
-    if context.lost > 0 {
-        judgement.confidence *= 0.7;
-        judgement.evidence.push(evidence(
-            "coverage",
-            None,
-            format!("{} events that may be evidence were lost", context.lost),
-        ));
+    if context.lost_at.is_some_and(|at| at >= chain.since) {
+        let rests = ON_ABSENCE.contains(&judgement.cause);
+        judgement.confidence *= if rests { 0.3 } else { 0.7 };
+        let mut text = format!("events that may be evidence were lost meanwhile ({} in all)", context.lost);
+        if rests {
+            text += &format!(": {} rests on what wasn't seen", judgement.cause);
+        }
+        judgement.evidence.push(evidence("coverage", context.lost_at.and_then(|at| context.at(at)), text));
     }
     judgement
 }
