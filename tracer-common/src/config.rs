@@ -94,5 +94,4 @@ pub mod drop_action {
 /// Entries of the `DROP_ACTION` array; reasons beyond it belong to a subsystem (reason >> 16) and are reported.
 pub const DROP_ACTIONS: u32 = 256;
 
-const _: () = assert!(size_of::<Offsets>() == 47 * 4 && size_of::<Config>() == 28);
-const _: () = assert!(size_of::<Offsets>() == 45 * 4 && size_of::<Config>() == 32);
+const _: () = assert!(size_of::<Offsets>() == 48 * 4 && size_of::<Config>() == 28);

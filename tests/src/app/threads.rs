@@ -24,7 +24,6 @@ pub fn thread_per_request(listener: &TcpListener, routes: Routes, keep_alive: Op
     let routes = Arc::new(routes);
     loop {
         let stream = accept(listener);
-        let (stream, _) = listener.accept()?;
         stream.set_read_timeout(keep_alive)?;
         let routes = Arc::clone(&routes);
         std::thread::spawn(move || {

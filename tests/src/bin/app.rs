@@ -68,8 +68,7 @@ enum Model {
 
 fn main() -> Result<()> {
     match Arguments::parse().command {
-        Command::Serve { listen, model, routes, spare_descriptors } => {
-        Command::Serve { listen, model, keep_alive_ms, routes } => {
+        Command::Serve { listen, model, keep_alive_ms, routes, spare_descriptors } => {
             let text = std::fs::read_to_string(&routes).with_context(|| format!("cannot read {}", routes.display()))?;
             let routes: Routes = serde_yaml_ng::from_str(&text)?;
             let listener = bind(listen)?;
@@ -77,7 +76,7 @@ fn main() -> Result<()> {
             match model {
                 Model::ThreadPerRequest => {
                     threads::thread_per_request(&listener, routes, keep_alive_ms.map(Duration::from_millis))
-                },
+                }
                 Model::ThreadPool => threads::thread_pool(&listener, routes),
                 Model::EventLoop => event_loop::serve(listener, routes),
             }
@@ -87,7 +86,6 @@ fn main() -> Result<()> {
             Ok(())
         }
         Command::Redis { listen } => side::redis(&bind(listen)?),
-        Command::Blackhole { listen } => side::blackhole(listen),
         Command::Kubelet { probes } => {
             let text = std::fs::read_to_string(&probes).with_context(|| format!("cannot read {}", probes.display()))?;
             kubelet::run(serde_json::from_str(&text)?)

@@ -140,7 +140,8 @@ fn drive_all(cluster: &Cluster, scenario: &Scenario) -> Result<Vec<String>> {
 }
 
 pub fn drive(cluster: &Cluster, traffic: &Traffic) -> Result<Report> {
-    let Traffic { from, urls, number, concurrency, ids, keep_alive, hang_up_ms, idle_ms, pause_ms, results: _ } = traffic;
+    let Traffic { from, urls, number, concurrency, ids, keep_alive, hang_up_ms, idle_ms, pause_ms, results: _ } =
+        traffic;
     let mut words: Vec<String> = vec![];
     for url in urls {
         words.extend(["--url".into(), cluster.plan.expand(url)?]);

@@ -100,8 +100,7 @@ impl Server {
         let app = app_binary()?.display().to_string();
         Ok(match self {
             Self::None => None,
-            Self::App { port, model, routes, spare_descriptors } => {
-            Self::App { port, model, keep_alive_ms, routes } => {
+            Self::App { port, model, keep_alive_ms, routes, spare_descriptors } => {
                 let file = directory.join("routes.json");
                 write(&file, &plan.expand(&serde_json::to_string_pretty(routes)?)?)?;
                 let listen = format!("{any}:{port}");

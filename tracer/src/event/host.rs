@@ -14,6 +14,8 @@ pub enum HostFact {
     Process { tgid: u32, comm: String, exe: Option<String>, cgroup: Option<String>, netns: u32 },
     /// The TCP ports that a network namespace listens on.
     Listeners { netns: u32, ports: Vec<u16> },
+    /// SYNs that full listen queues of a network namespace cost since it was made (`ListenOverflows`, `ListenDrops`).
+    ListenCounts { netns: u32, overflows: u64, drops: u64 },
     /// What a process and its container have of the node's resources.
     Resources(Box<Resources>),
     /// Lines of a container's log.

@@ -7,10 +7,7 @@ use super::naming::Naming;
 use crate::correlate::Want;
 use crate::event::{HostFact, Ktime};
 use crate::host::proc::{Proc, Process};
-use crate::host::{HostRoot, listeners, pod_logs, resources};
-use crate::event::HostFact;
-use crate::host::{HostRoot, pod_logs};
-use crate::host::{listeners, netstat};
+use crate::host::{HostRoot, listeners, netstat, pod_logs, resources};
 use crate::k8s::cgroup::parse_cgroup_path;
 
 /// Reads the node.
@@ -102,6 +99,15 @@ impl Node {
                     };
                     facts.extend(pid.map(|pid| inspector.resources(proc, *cgroup, pid, *since, now)));
                 }
+                Want::ListenCounts { netns } => {
+                    let Some(pid) = members(*netns).first().copied() else { continue };
+                    let Ok(found) = netstat::listen_counts(proc, pid) else { continue };
+                    facts.push(HostFact::ListenCounts {
+                        netns: *netns,
+                        overflows: found.overflows,
+                        drops: found.drops,
+                    });
+                }
                 Want::Log { uid, container, from, until } => {
                     facts.extend(inspector.log(uid, container.as_deref(), *from, *until));
                 }
@@ -113,12 +119,6 @@ impl Node {
     /// These processes take long over a request.
     pub(super) fn note_slow(&mut self, pids: &[u32], now: Ktime) {
         self.inspector.note_slow(&self.proc, pids, now);
-            Want::ListenCounts { netns } => {
-                let found = netstat::listen_counts(&self.proc, member(*netns)?).ok()?;
-                Some(HostFact::ListenCounts { netns: *netns, overflows: found.overflows, drops: found.drops })
-            }
-        };
-        wants.iter().filter_map(answer).collect()
     }
 
     fn new_pods(&mut self) -> Vec<HostFact> {

@@ -100,6 +100,7 @@ impl Snapshot {
     /// Puts the snapshot back to that time, as far as the history goes; whether that made a difference.
     pub fn as_of(&mut self, at: Ktime) -> bool {
         let mut moved = false;
+        self.past.put_back_to(at);
         while let Some((then, change)) = self.past.pop_undone(at) {
             moved = true;
             if let Some(undo) = self.objects.apply(&mut self.index, change) {
@@ -170,10 +171,10 @@ impl Snapshot {
         known.filter(|pod| is_called(pod, uid)).or_else(|| self.past.pod_by_uid(uid))
     }
 
-    /// The newest known version of a pod, also while the snapshot is put back: what its containers came to may be told
-    /// later than what it did.
-    pub fn newest<'a>(&'a self, pod: &'a Pod) -> &'a Pod {
-        self.past.newest(&pod.metadata.uid).unwrap_or(pod)
+    /// The pod as it was told soon after the time to which the snapshot is put back: what its containers came to is told
+    /// later than it happens.
+    pub fn soon_after<'a>(&'a self, pod: &'a Pod) -> &'a Pod {
+        self.past.soon_after(&pod.metadata.uid).unwrap_or(pod)
     }
 
     /// A pod by name; where a deleted and a recreated one are both known, the one that lives, else the newest.

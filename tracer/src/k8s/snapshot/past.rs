@@ -12,6 +12,8 @@ use crate::k8s::model::{Object, Pod};
 pub(super) const KEEP_NS: Ktime = 150_000_000_000;
 /// And how many changes at most: 50 a second for that time, and a rollout on top.
 pub(super) const KEEP: usize = 10_000;
+/// What befell a pod's containers is told by the kubelet, and by the API server, within this time.
+const LATE_NS: Ktime = 5_000_000_000;
 
 #[derive(Clone, Debug)]
 struct Step {
@@ -24,6 +26,8 @@ struct Step {
 pub(super) struct Past {
     done: VecDeque<Step>,
     undone: Vec<Step>,
+    /// The time to which the snapshot was put back last.
+    at: Ktime,
     /// Changes forgotten for their number, not for their age.
     forgotten: u64,
 }
@@ -39,6 +43,10 @@ impl Past {
             self.forgotten += 1;
             self.done.pop_front();
         }
+    }
+
+    pub(super) fn put_back_to(&mut self, at: Ktime) {
+        self.at = at;
     }
 
     pub(super) fn forgotten(&self) -> u64 {
@@ -79,9 +87,11 @@ impl Past {
         self.pods().find(|pod| is_called(pod, uid))
     }
 
-    /// The newest version of a pod that is known, also when the snapshot is put back.
-    pub(super) fn newest(&self, uid: &str) -> Option<&Pod> {
-        self.undone.iter().filter_map(Step::pod).find(|pod| pod.metadata.uid == uid)
+    /// The last version of a pod that became known soon after the time to which the snapshot is put back.
+    pub(super) fn soon_after(&self, uid: &str) -> Option<&Pod> {
+        let until = self.at.saturating_add(LATE_NS);
+        let late = self.undone.iter().filter(|step| step.at <= until);
+        late.filter_map(Step::pod).find(|pod| pod.metadata.uid == uid)
     }
 
     /// Earlier versions, newest first.

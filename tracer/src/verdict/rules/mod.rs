@@ -24,9 +24,9 @@ mod firewall_reject;
 mod gateway_altered;
 mod gateway_no_upstream;
 mod image_error;
+mod keepalive_race;
 mod local_traffic_policy;
 mod missing;
-mod keepalive_race;
 mod network_policy_drop;
 mod no_listener;
 mod node_pressure;
@@ -52,7 +52,6 @@ pub(super) const RULES: &[Rule] = &[
     fd_exhausted::judge,
     storage_error::judge,
     disk_full::judge,
-pub(super) const RULES: [Rule; 22] = [
     accept_queue_overflow::judge,
     keepalive_race::judge,
     service_port_unknown::judge,

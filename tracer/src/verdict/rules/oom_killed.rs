@@ -1,10 +1,9 @@
 //! `oom-killed`: the kernel killed it for memory while it had the request, or shortly before nobody listened any more.
 
 use super::{
-    common::{death_evidence, exchange_evidence, logs_command, server_origin, target_origin},
+    common::{death_evidence, exchange_evidence, logs_command, server_origin, target_label, target_origin},
     missing::Missing,
 };
-use super::common::{death_evidence, exchange_evidence, logs_command, server_origin, target_label, target_origin};
 use crate::{
     correlate::{Chain, Leaf},
     verdict::{Context, Judgement, Origin, cause},
