@@ -39,10 +39,15 @@ struct Client {
 
 impl Client {
     async fn start(server: &ApiServer) -> Self {
+        Self::start_on(server, None).await
+    }
+
+    /// With a node: only its pods.
+    async fn start_on(server: &ApiServer, node: Option<&str>) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("kubeconfig");
         server.write_kubeconfig(&file).unwrap();
-        let mut watch = Watch::start(Source::Kubeconfig(file), None).await.unwrap();
+        let mut watch = Watch::start(Source::Kubeconfig(file), node).await.unwrap();
         let (snapshot, events) = watch.first(LONGEST).await;
         let mut client = Self { watch, snapshot, states: vec![], now: 0, _directory: directory };
         client.note(events);
@@ -200,4 +205,17 @@ async fn streams_that_break_and_crawl_lose_nothing() {
     }
     client.until("complete", |client| client.snapshot.count(Collection::Pods) == 12).await;
     assert!(watches(&server) >= 4 && lists(&server) == 1, "{:?}", server.requests());
+}
+
+#[tokio::test]
+async fn pods_of_other_nodes_are_asked_for_by_address() {
+    let mut other = pod("far", "10.2.0.1");
+    other["spec"]["nodeName"] = "n2".into();
+    let server = ApiServer::start([pod("near", "10.1.0.1"), other]).unwrap();
+    let mut client = Client::start_on(&server, Some("n1")).await;
+    client.until("current", |client| client.last_state("pods") == Some(&WatchState::OfNode)).await;
+    assert!(client.has_pod("near") && !client.has_pod("far"));
+    client.watch.ask_for("10.9.9.9".parse().unwrap());
+    client.watch.ask_for("10.2.0.1".parse().unwrap());
+    client.until("asked for", |client| client.has_pod("far")).await;
 }

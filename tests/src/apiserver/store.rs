@@ -59,7 +59,7 @@ pub(super) struct Change {
 #[derive(Debug, Default)]
 pub(super) struct Store {
     pub(super) version: u64,
-    objects: BTreeMap<Resource, BTreeMap<Name, (Stored, Value)>>,
+    objects: BTreeMap<Resource, BTreeMap<Name, Stored>>,
     log: VecDeque<Change>,
     /// Versions before this one are forgotten.
     pub(super) oldest: u64,
@@ -81,16 +81,17 @@ impl Store {
         self.version += 1;
         object["metadata"]["resourceVersion"] = self.version.to_string().into();
         let stored = stored(&object);
-        let known = self.objects.entry(resource.clone()).or_default().insert(name, (stored.clone(), object));
+        let known = self.objects.entry(resource.clone()).or_default().insert(name, stored.clone());
         self.log(resource, if known.is_some() { "MODIFIED" } else { "ADDED" }, stored);
         Ok(())
     }
 
     pub(super) fn delete(&mut self, resource: &str, namespace: &str, name: &str) -> Result<()> {
         let objects = self.objects.get_mut(resource).with_context(|| format!("no {resource}"))?;
-        let (_, mut object) = objects
+        let stored_object = objects
             .remove(&(namespace.into(), name.into()))
             .with_context(|| format!("no {resource} {namespace}/{name}"))?;
+        let mut object: Value = serde_json::from_str(&stored_object.json)?;
         self.version += 1;
         // A deletion has its own version.
         object["metadata"]["resourceVersion"] = self.version.to_string().into();
@@ -117,9 +118,7 @@ impl Store {
         use std::ops::Bound;
         let start = after.map_or(Bound::Unbounded, Bound::Excluded);
         let objects = self.objects.get(resource).into_iter();
-        objects
-            .flat_map(move |all| all.range::<Name, _>((start, Bound::Unbounded)))
-            .map(|(name, (stored, _))| (name, stored))
+        objects.flat_map(move |all| all.range::<Name, _>((start, Bound::Unbounded)))
     }
 
     /// Changes after a version.
@@ -154,7 +153,12 @@ fn name_of(object: &Value) -> Name {
 
 fn stored(object: &Value) -> Stored {
     let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
-    let fields = [("spec.nodeName", "/spec/nodeName"), ("type", "/type"), ("metadata.name", "/metadata/name")];
+    let fields = [
+        ("spec.nodeName", "/spec/nodeName"),
+        ("status.podIP", "/status/podIP"),
+        ("type", "/type"),
+        ("metadata.name", "/metadata/name"),
+    ];
     let fields = fields.into_iter().filter_map(|(key, pointer)| Some((key, text(pointer)?))).collect();
     Stored { json: object.to_string().into(), fields }
 }

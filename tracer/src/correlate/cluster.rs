@@ -1,12 +1,19 @@
 //! What the watch of the API server tells: changes of the cluster's state, and how true that state is.
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
 
-use super::Correlator;
+use rustc_hash::FxHashMap;
+
+use super::{Correlator, Want};
 use crate::{
     event::{Ktime, WatchState},
     k8s::snapshot::Change,
 };
+
+/// Addresses asked for at a time, and when the same is asked for again.
+const ASKED: usize = 10_000;
+const AGAIN_NS: Ktime = 30_000_000_000;
 
 /// A kind's state, and since when.
 #[derive(Debug)]
@@ -21,12 +28,18 @@ struct Watched {
 #[derive(Debug, Default)]
 pub(super) struct Watches {
     by_resource: BTreeMap<String, Watched>,
+    /// Only some pods are watched.
+    on_demand: bool,
+    /// Addresses whose pods were asked for, with when.
+    asked: FxHashMap<IpAddr, Ktime>,
 }
 
 impl Watches {
     pub(super) fn note(&mut self, at: Ktime, resource: String, state: WatchState) {
+        self.on_demand |= state == WatchState::OfNode;
         let before = self.by_resource.remove(&resource);
-        let current = |state: &WatchState| matches!(state, WatchState::Current | WatchState::Partial { .. });
+        let current =
+            |state: &WatchState| matches!(state, WatchState::Current | WatchState::OfNode | WatchState::Partial { .. });
         let seen = current(&state) || before.as_ref().is_some_and(|before| before.seen);
         // However the reasons differ: it has been out of date since the first.
         let since = before
@@ -35,13 +48,23 @@ impl Watches {
         self.by_resource.insert(resource, Watched { state, since, seen });
     }
 
+    /// Resources that couldn't be read, or not all of them.
+    pub(super) fn unread(&self) -> Vec<&str> {
+        let unread = self.by_resource.iter().filter(|(_, watched)| match watched.state {
+            WatchState::Current | WatchState::OfNode => false,
+            WatchState::Stale { .. } => !watched.seen,
+            WatchState::Forbidden | WatchState::Absent | WatchState::Partial { .. } => true,
+        });
+        unread.map(|(resource, _)| resource.as_str()).collect()
+    }
+
     /// What of the cluster isn't known, or not as of now, as sentences.
     pub(super) fn notes(&self, now: Ktime) -> Vec<String> {
         let mut stale: BTreeMap<(bool, Ktime, &str), Vec<&str>> = BTreeMap::new();
         let (mut forbidden, mut absent, mut notes) = (Vec::new(), Vec::new(), Vec::new());
         for (resource, watched) in &self.by_resource {
             match &watched.state {
-                WatchState::Current => {}
+                WatchState::Current | WatchState::OfNode => {}
                 WatchState::Stale { reason } => {
                     let age = now.saturating_sub(watched.since) / 1_000_000_000;
                     stale.entry((watched.seen, age, reason)).or_default().push(resource);
@@ -70,6 +93,24 @@ impl Watches {
 }
 
 impl Correlator {
+    /// Asks for the pod that has the address, if only some are watched and it is unknown.
+    pub(super) fn ask_pod(&mut self, address: SocketAddr) {
+        let ip = address.ip();
+        let Watches { on_demand, asked, .. } = &mut self.watches;
+        if !*on_demand || ip.is_loopback() || asked.len() >= ASKED || self.snapshot.owner_of(ip).is_some() {
+            return;
+        }
+        if asked.insert(ip, self.now).is_none() {
+            self.wants.push(Want::Pod { address: ip });
+        }
+    }
+
+    /// What was asked for long ago may be asked for again.
+    pub(super) fn forget_asked(&mut self) {
+        let limit = self.now.saturating_sub(AGAIN_NS);
+        self.watches.asked.retain(|_, at| *at >= limit);
+    }
+
     pub(super) fn change_cluster(&mut self, at: Ktime, changes: Vec<Change>) {
         for change in changes {
             self.snapshot.apply(at, change);

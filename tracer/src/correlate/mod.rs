@@ -201,8 +201,10 @@ impl Correlator {
                 let container = self.identity.container_key(exchange.cgroup);
                 let flight = exchange.seen == Seen::Flight;
                 let key = (exchange.conn, exchange.number);
+                let remote = exchange.remote;
                 let id = self.window.exchange(container, exchange);
                 if failed && !flight {
+                    self.ask_pod(remote);
                     self.ask_process(tgid);
                     self.undecided.insert(key);
                     self.symptom(Symptom::Exchange(id), at);
@@ -218,6 +220,7 @@ impl Correlator {
                     return;
                 }
                 self.ask_process(Some(connect.actor.tgid));
+                self.ask_pod(connect.nat_remote.unwrap_or(connect.remote));
                 let (id, _) = self.window.connects.push(connect);
                 self.symptom(Symptom::Connect(id), at);
             }
@@ -244,6 +247,8 @@ impl Correlator {
                 }
             }
             Event::Drop(drop) => {
+                self.ask_pod(drop.source);
+                self.ask_pod(drop.destination);
                 if self.pod_of_netns(drop.netns).is_none() && drop.netns != 0 && self.identity.asked.insert(drop.netns)
                 {
                     self.wants.push(Want::Netns { netns: drop.netns });
@@ -312,6 +317,7 @@ impl Correlator {
         self.window.expire(now);
         // Ports may be listened on later: ask anew, but not at once.
         self.identity.asked.clear();
+        self.forget_asked();
         let limit = now.saturating_sub(window::KEEP_NS);
         self.explained.retain(|_, at| *at >= limit);
         self.consumed.retain(|_, at| *at >= limit);

@@ -260,6 +260,8 @@ pub struct Process {
 #[serde(tag = "state", rename_all = "kebab-case")]
 pub enum WatchState {
     Current,
+    /// Of this node only; others are asked for as they are needed.
+    OfNode,
     /// The API server doesn't answer, or not so.
     Stale {
         reason: String,

@@ -276,6 +276,13 @@ impl<S: Sink> Live<S> {
         for _ in 0..ROUNDS {
             let wants = self.feed.correlator.wants();
             self.look_wanted |= wants.contains(&Want::Flight);
+            if let Some(cluster) = &self.cluster {
+                wants.iter().for_each(|want| {
+                    if let Want::Pod { address } = want {
+                        cluster.ask_for(*address);
+                    }
+                });
+            }
             let facts = self.node.answer(&wants, clock::monotonic_ns());
             let now = clock::monotonic_ns();
             let look = self.look_wanted && now.saturating_sub(self.last_look) >= LOOK_NS;

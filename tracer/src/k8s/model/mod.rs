@@ -30,7 +30,7 @@ pub use network_policy::{
     EgressRule, IngressRule, IpBlock, LabelSelector, NetworkPolicy, NetworkPolicySpec, Operator, Peer, PolicyPort,
     PolicyType, Requirement,
 };
-pub use node::{Namespace, Node, NodeAddress, NodeStatus};
+pub use node::{Namespace, Node, NodeAddress, NodeSpec, NodeStatus};
 pub use object::{Object, ObjectError, Objects, drop_nulls};
 pub use other::OtherObject;
 pub use pod::{

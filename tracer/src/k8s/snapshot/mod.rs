@@ -248,9 +248,10 @@ impl Snapshot {
         }
     }
 
-    /// Whether the address is a pod's, a Service's or a node's, or was a pod's a moment ago.
+    /// Whether the address is a pod's, a Service's or a node's, was a pod's a moment ago, or is one that pods are given.
     pub fn is_in_cluster(&self, address: IpAddr) -> bool {
-        self.owner_of(address).is_some()
+        let of_pods = |node: &Node| node.spec.pod_cidrs.iter().any(|cidr| cidr.contains(&address.to_canonical()));
+        self.owner_of(address).is_some() || self.nodes().any(of_pods)
     }
 
     pub fn is_pod_ready(&self, pod: &Pod) -> bool {

@@ -4,6 +4,7 @@
 //! how old our knowledge is belongs to every verdict. See "Efficient detection of changes" in the API concepts.
 
 use std::hash::{BuildHasher, Hasher};
+use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,6 +49,8 @@ pub(super) enum Update {
     Removed(Object),
     Listed,
     State(WatchState),
+    /// A pod of another node, as it was asked for.
+    Fetched(Object),
     /// An object that isn't what its kind requires.
     Broken(String),
 }
@@ -76,6 +79,8 @@ pub(super) struct Follower {
     /// Few lists at a time, for the server's sake and for our memory's.
     pub(super) lists: Arc<Semaphore>,
     pub(super) updates: mpsc::Sender<(usize, Update)>,
+    /// What the watch says of itself when all is well.
+    pub(super) well: WatchState,
 }
 
 #[derive(Deserialize)]
@@ -139,6 +144,31 @@ impl Follower {
         }
     }
 
+    /// Looks up the pods of addresses, one after the other, until nobody asks any more.
+    pub(super) async fn look_up(self, mut addresses: mpsc::Receiver<IpAddr>) {
+        while let Some(address) = addresses.recv().await {
+            if let Err(Fault::Failed(reason) | Fault::Busy(reason, _)) = self.look_up_one(address).await {
+                tracing::debug!("no answer on the pod at {address}: {reason}");
+            }
+        }
+    }
+
+    async fn look_up_one(&self, address: IpAddr) -> Result<(), Fault> {
+        // A field that the API server selects pods by since 1.16.
+        let selector = format!("status.podIP={address}");
+        let params = ListParams { limit: Some(PAGE), field_selector: Some(selector), ..ListParams::default() };
+        let request = Request::new(self.kind.path()).list(&params).map_err(|error| Fault::Failed(chain(&error)))?;
+        let text = patient(self.connection.client().request_text(request)).await?;
+        let page: Page<'_> = serde_json::from_str(&text).map_err(|error| Fault::Failed(error.to_string()))?;
+        for item in page.items.unwrap_or_default() {
+            let value = serde_json::from_str(item.get()).map_err(|error| Fault::Failed(error.to_string()))?;
+            if let Ok(object) = self.decode(value) {
+                self.tell(Update::Fetched(object)).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// Lists if need be, then watches until the server ends it.
     async fn round(&self, version: &mut Option<String>, pause: &mut Duration) -> Result<(), Fault> {
         let client = self.connection.client();
@@ -192,7 +222,7 @@ impl Follower {
         let request =
             Request::new(self.kind.path()).watch(&params, from).map_err(|error| Fault::Failed(chain(&error)))?;
         let events = patient(client.request_events::<Value>(request)).await?;
-        self.tell(Update::State(WatchState::Current)).await?;
+        self.tell(Update::State(self.well.clone())).await?;
         *pause = FIRST_PAUSE;
         let mut events = pin!(events);
         loop {

@@ -10,6 +10,7 @@ mod rbac;
 
 use std::collections::VecDeque;
 use std::hash::BuildHasher;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,6 +36,8 @@ const LISTS_AT_ONCE: usize = 2;
 const BATCH: usize = 512;
 /// A server that refuses at first may be only busy.
 const GRACE: Duration = Duration::from_secs(3);
+/// A pod of another node is asked for anew after this: its address may be another's by then.
+const FETCHED: Duration = Duration::from_secs(60);
 
 /// A running watch. Ends when dropped.
 #[derive(Debug)]
@@ -42,6 +45,10 @@ pub struct Watch {
     updates: mpsc::Receiver<(usize, Update)>,
     waiting: VecDeque<(usize, Update)>,
     kinds: Vec<Progress>,
+    /// Addresses whose pods are wanted; none where all pods are watched.
+    addresses: Option<mpsc::Sender<IpAddr>>,
+    /// Pods of other nodes, with when they came: nobody tells of their end.
+    fetched: VecDeque<(Instant, ObjectRef)>,
     /// Ends the followers.
     _tasks: JoinSet<()>,
 }
@@ -72,20 +79,34 @@ impl Watch {
         let (sender, updates) = mpsc::channel(QUEUE);
         let lists = Arc::new(Semaphore::new(LISTS_AT_ONCE));
         let mut tasks = JoinSet::new();
+        let follower = |number: usize, kind: &'static Kind, own: Option<String>| Follower {
+            number,
+            kind,
+            well: if own.is_some() { WatchState::OfNode } else { WatchState::Current },
+            fields: own.or_else(|| kind.fields.map(str::to_owned)),
+            connection: Arc::clone(&connection),
+            lists: Arc::clone(&lists),
+            updates: sender.clone(),
+        };
+        let mut addresses = None;
         for (number, kind) in KINDS.iter().enumerate() {
             let own = node.filter(|_| kind.plural == "pods").map(|name| format!("spec.nodeName={name}"));
-            let follower = Follower {
-                number,
-                kind,
-                fields: own.or_else(|| kind.fields.map(str::to_owned)),
-                connection: Arc::clone(&connection),
-                lists: Arc::clone(&lists),
-                updates: sender.clone(),
-            };
-            tasks.spawn(follower.run());
+            if own.is_some() {
+                let (asked, wanted) = mpsc::channel(QUEUE);
+                tasks.spawn(follower(number, kind, None).look_up(wanted));
+                addresses = Some(asked);
+            }
+            tasks.spawn(follower(number, kind, own).run());
         }
         let kinds = KINDS.iter().map(|_| Progress::default()).collect();
-        Ok(Self { updates, waiting: VecDeque::new(), kinds, _tasks: tasks })
+        Ok(Self { updates, waiting: VecDeque::new(), kinds, addresses, fetched: VecDeque::new(), _tasks: tasks })
+    }
+
+    /// Asks for the pod that has the address. One that is asked for while too many are is asked for again later.
+    pub fn ask_for(&self, address: IpAddr) {
+        if let Some(addresses) = &self.addresses {
+            let _full = addresses.try_send(address);
+        }
     }
 
     /// The state once every kind is listed or known to be out of reach; what there is of it when the time is over, or a
@@ -132,6 +153,9 @@ impl Watch {
         }
         let mut changes = Vec::new();
         let mut states = Vec::new();
+        while let Some((_, place)) = self.fetched.pop_front_if(|(since, _)| since.elapsed() > FETCHED) {
+            changes.push(Change::Remove(place));
+        }
         for (number, update) in std::mem::take(&mut self.waiting) {
             let (kind, progress) = (&KINDS[number], &mut self.kinds[number]);
             let mut tell = |progress: &mut Progress, state: WatchState| {
@@ -155,6 +179,12 @@ impl Watch {
                         continue;
                     }
                     changes.push(Change::Put(object));
+                }
+                Update::Fetched(object) => {
+                    if let Some(place) = ObjectRef::of(&object).filter(|_| !snapshot.holds(&object)) {
+                        self.fetched.push_back((Instant::now(), place));
+                        changes.push(Change::Put(object));
+                    }
                 }
                 Update::Removed(object) => changes.extend(ObjectRef::of(&object).map(Change::Remove)),
                 Update::Listed => {
