@@ -32,10 +32,12 @@ pub enum Stat {
     Flight,
     /// HTTP requests seen.
     Requests,
+    /// Sockets older than the tracer that were given no record.
+    LostExisting,
 }
 
 impl Stat {
-    pub const COUNT: usize = 12;
+    pub const COUNT: usize = 13;
     /// Every statistic with its stable name, in index order.
     pub const ALL: [(Stat, &'static str); Stat::COUNT] = [
         (Stat::LostFailures, "failures"),
@@ -50,6 +52,7 @@ impl Stat {
         (Stat::Tls, "tls"),
         (Stat::Flight, "flight"),
         (Stat::Requests, "requests"),
+        (Stat::LostExisting, "existing"),
     ];
 }
 

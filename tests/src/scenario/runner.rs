@@ -11,7 +11,11 @@ use serde_json::Value;
 
 use super::{ApiChange, Fault, Scenario, Traffic, expect};
 use crate::{
-    apiserver::ApiServer, app::client::Report, capture::Capture, cluster::Cluster, cluster::plan::Plan, objects,
+    apiserver::ApiServer,
+    app::client::Report,
+    capture::{self, Capture},
+    cluster::{Cluster, Plan},
+    objects,
 };
 
 /// Failures that nothing waits for are reported after a quiet window of 10 s.
@@ -66,7 +70,7 @@ pub fn run(scenario: &Scenario, tracer: Option<&Path>, state: State) -> Result<O
         replace_pods(server, &cluster.plan, &scenario.api)?;
     }
     let mut incidents = vec![];
-    if let Some(mut capture) = capture.take() {
+    if let Some((mut capture, tracer)) = capture.take().zip(tracer) {
         let Scenario { expect: expected, allow_unknown, none, .. } = scenario;
         if !none {
             capture.wait(INCIDENT_PATIENCE, |seen| expect::all_seen(&cluster.plan, expected, seen))?;
@@ -76,6 +80,11 @@ pub fn run(scenario: &Scenario, tracer: Option<&Path>, state: State) -> Result<O
         let seen = capture.finish()?;
         problems.extend(expect::problems(&cluster.plan, expected, *allow_unknown, &seen)?);
         problems.extend(expect::missing_notes(&scenario.notes, &seen));
+        let replayed = capture::replay(tracer, &cluster)?;
+        if !seen.iter().eq(replayed.iter()) {
+            let replayed: Vec<_> = replayed.iter().map(|incident| format!("\n    {incident}")).collect();
+            problems.push(format!("a replay of the capture says something else:{}", replayed.concat()));
+        }
         if !problems.is_empty() && !diagnostics.is_empty() {
             problems.push(format!("the tracer's standard error:\n{diagnostics}"));
         }

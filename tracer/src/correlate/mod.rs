@@ -29,6 +29,7 @@ mod leaf;
 mod link;
 mod lookup;
 mod options;
+mod probe;
 mod symptom;
 mod window;
 
@@ -38,6 +39,7 @@ pub(crate) use inquiry::Around;
 pub(crate) use leaf::ECONNREFUSED;
 pub(crate) use lookup::LookupOutcome;
 pub use options::{Options, Selection, Want};
+pub(crate) use probe::{Answer, ProbeRun};
 use symptom::Symptom;
 
 /// A DNS query this old won't be answered: resolvers wait 5 s by default.
@@ -197,7 +199,8 @@ impl Correlator {
                 }
                 self.models.learn(&exchange);
                 let tgid = exchange.actor.map(|a| a.tgid);
-                let failed = exchange.failed(self.options.min_status);
+                let failed = exchange.failed(self.options.min_status) || self.fails_a_probe(&exchange);
+                self.note_exchange(&exchange);
                 let container = self.identity.container_key(exchange.cgroup);
                 let flight = exchange.seen == Seen::Flight;
                 let key = (exchange.conn, exchange.number);
@@ -219,6 +222,7 @@ impl Correlator {
                     self.window.open_connects.push(connect);
                     return;
                 }
+                self.note_connect(&connect);
                 self.ask_process(Some(connect.actor.tgid));
                 self.ask_pod(connect.nat_remote.unwrap_or(connect.remote));
                 let (id, _) = self.window.connects.push(connect);
@@ -234,6 +238,7 @@ impl Correlator {
                 if syn.netns != 0 && self.identity.asked.insert(syn.netns) {
                     self.wants.push(Want::ListenCounts { netns: syn.netns });
                 }
+                self.inquire_syn(&syn);
                 self.window.syns.push((at, syn));
             }
             Event::Signal(signal) => {
@@ -253,6 +258,7 @@ impl Correlator {
                 {
                     self.wants.push(Want::Netns { netns: drop.netns });
                 }
+                self.inquire_drop(&drop);
                 self.window.drops.push((at, drop));
             }
             Event::Icmp(icmp) => {
@@ -313,6 +319,7 @@ impl Correlator {
         let now = self.now;
         // Verdicts wait for the answers to what was asked just now.
         let limit = if self.inquire_again() { now.saturating_sub(ANSWER_NS) } else { now };
+        let limit = self.rule_awaited_since().map_or(limit, |since| limit.min(since + symptom::SETTLE_NS - 1));
         self.decide(limit, out);
         self.window.expire(now);
         // Ports may be listened on later: ask anew, but not at once.
