@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+mod bench;
 mod cargo;
 mod ci;
 mod demo;
@@ -36,6 +37,11 @@ enum Task {
         #[arg(short, long, value_enum, default_value = "text")]
         output: Output,
     },
+    /// Measure what the tracer costs
+    Bench {
+        #[command(subcommand)]
+        bench: bench::Bench,
+    },
     /// Everything that must pass before a change lands
     Ci,
 }
@@ -52,6 +58,7 @@ fn main() -> ExitCode {
         Task::Lint => ci::lint(),
         Task::Test { filters } => test::run(&filters),
         Task::Demo { output } => return demo::run(output),
+        Task::Bench { bench } => bench::run(&bench),
         Task::Ci => ci::run(),
     };
     match done {

@@ -8,7 +8,7 @@ use rustc_hash::FxHashMap;
 use super::{Correlator, Want};
 use crate::{
     event::{Ktime, WatchState},
-    k8s::snapshot::Change,
+    k8s::snapshot::{Change, Collection, ObjectRef},
 };
 
 /// Addresses asked for at a time, and when the same is asked for again.
@@ -113,6 +113,10 @@ impl Correlator {
 
     pub(super) fn change_cluster(&mut self, at: Ktime, changes: Vec<Change>) {
         for change in changes {
+            // The history ends, but what a pod was called belongs to the summary.
+            if let Change::Remove(ObjectRef { collection: Collection::Pods, key: [namespace, name, uid] }) = &change {
+                self.identity.remember_pod(uid, namespace, name);
+            }
             self.snapshot.apply(at, change);
         }
     }

@@ -145,6 +145,13 @@ impl Identity {
         }
     }
 
+    /// A pod is gone from the cluster's state.
+    pub(crate) fn remember_pod(&mut self, uid: &str, namespace: &str, name: &str) {
+        if self.logs.len() < CGROUPS {
+            self.logs.entry(uid.to_owned()).or_insert_with(|| (namespace.to_owned(), name.to_owned()));
+        }
+    }
+
     fn cgroup(&mut self, id: u64, path: &str) {
         let parsed = parse_cgroup_path(path).unwrap_or_default();
         let container = Container { path: path.to_owned(), pod_uid: parsed.pod_uid, container_id: parsed.container_id };
