@@ -1,6 +1,7 @@
 //! Every scenario under the real tracer: `TRACER_BIN=… cargo test -p tracer-tests --test scenarios [-- FILTER…]`.
 //!
-//! With `--live` the tracer has the cluster's state from an API server instead of a dump, with `--sample` only some run. With `--traffic-only` the scenarios run without a tracer, to see that their clusters break as they say; with
+//! With `--live` the tracer has the cluster's state from an API server instead of a dump; with `--sample` only some run.
+//! With `--traffic-only` the scenarios run without a tracer, to see that their clusters break as they say; with
 //! `--planned` those of `scenarios/planned/` run, whose causes the tracer doesn't know yet.
 
 use std::{
