@@ -1,6 +1,7 @@
 //! Causes that rest on what of the cluster couldn't be read, and what else there is that isn't judged.
 
 use super::{Context, Evidence, Judgement, cause, evidence};
+use crate::k8s::model::OtherObject;
 
 /// Policies of a network plugin that are named, at most.
 const NAMED: usize = 5;
@@ -37,7 +38,7 @@ fn other_policies(judgement: &Judgement, context: &Context<'_>) -> Option<Eviden
     let namespace = judgement.origin.as_ref().and_then(|origin| origin.namespace.as_deref());
     let concerns = |of: &str| of.is_empty() || namespace.is_none_or(|namespace| namespace == of);
     let policies = context.snapshot.others().filter(|other| other.is_policy() && concerns(&other.metadata.namespace));
-    let names: Vec<_> = policies.clone().take(NAMED).map(|policy| policy.label()).collect();
+    let names: Vec<_> = policies.clone().take(NAMED).map(OtherObject::label).collect();
     let more = policies.count().saturating_sub(NAMED);
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
     (!names.is_empty()).then(|| {
