@@ -67,6 +67,42 @@ pub mod req_flag {
     pub const BODY: u8 = 64;
 }
 
+/// Facts about a TLS handshake, or'ed into [`Tls::flags`].
+pub mod tls_flag {
+    /// The server's first bytes are no TLS record.
+    pub const NOT_TLS: u8 = 1;
+    /// They are an HTTP status line.
+    pub const HTTP: u8 = 2;
+    /// A record's header couldn't be followed: nothing more is said of this connection.
+    pub const LOST: u8 = 4;
+    /// Past the handshake: no longer followed.
+    pub const DONE: u8 = 8;
+    /// Its end was reported when this end closed.
+    pub const TOLD: u8 = 16;
+}
+
+/// The records of a TLS handshake, as far as they can be read (RFC 8446 section 5.1). Arrays: sent, received.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Tls {
+    /// Sequence number at which the next record begins.
+    pub next: [u32; 2],
+    /// A plaintext alert: level in the upper byte, description in the lower; 0 none.
+    pub alert: [u16; 2],
+    /// Length of the first and of the last record that looks like application data, as all encrypted ones do in TLS 1.3.
+    pub first: [u16; 2],
+    pub last: [u16; 2],
+    /// Handshake records in the clear or, in TLS 1.2, encrypted.
+    pub handshakes: [u8; 2],
+    pub cipher_changes: [u8; 2],
+    /// Records that look like application data.
+    pub data: [u8; 2],
+    /// Those that the peer sent after this end's first.
+    pub answers: u8,
+    /// [`tls_flag`]s.
+    pub flags: u8,
+}
+
 /// One request of a connection, from its first byte on.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
@@ -134,13 +170,13 @@ pub struct Conn {
     pub state: u32,
     /// `sk_err` reported for it, 0 if none.
     pub error: u32,
-    /// Sequence number of the first byte of the last final response.
-    pub response_seq: u32,
-    pub pad: u32,
     /// Payload bytes sent and received (of connections that aren't dismissed).
     pub bytes: [u64; 2],
     /// When payload was last sent and received.
     pub last_ns: [u64; 2],
+    pub tls: Tls,
+    /// Sequence number of the first byte of the last final response.
+    pub response_seq: u32,
     pub requests: [Request; PIPELINE],
 }
 
@@ -152,4 +188,4 @@ pub struct HeadKey {
     pub slot: u64,
 }
 
-const _: () = assert!(size_of::<Request>() == 64 && size_of::<Conn>() == 464);
+const _: () = assert!(size_of::<Request>() == 64 && size_of::<Tls>() == 28 && size_of::<Conn>() == 488);

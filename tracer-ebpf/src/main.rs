@@ -14,6 +14,7 @@ mod http;
 mod kernel;
 mod maps;
 mod packet;
+mod tls;
 
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {

@@ -90,6 +90,8 @@ replays! {
     app_crash_exit "app-crash-exit",
     app_error_deep "app-error-deep",
     connection_reset "connection-reset",
+    conntrack_full "conntrack-full",
+    conntrack_race "conntrack-race",
     control_hang_up "control-hang-up",
     control_retry "control-retry",
     dns_timeout "dns-timeout",

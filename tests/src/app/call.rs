@@ -10,12 +10,13 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use super::{http, route::Call};
+use super::{http, route::Call, tls::Stream};
 
 /// A parsed call target.
 #[derive(Clone, Debug)]
 pub struct Target {
     pub http: bool,
+    pub tls: bool,
     pub host: String,
     pub port: u16,
     pub path: String,
@@ -27,10 +28,10 @@ impl Target {
         let (authority, path) = rest.find('/').map_or((rest, "/"), |at| rest.split_at(at));
         let (host, port) = match authority.rsplit_once(':') {
             Some((host, port)) if !port.ends_with(']') => (host, port.parse()?),
-            _ => (authority, 80),
+            _ => (authority, if scheme == "https" { 443 } else { 80 }),
         };
         let host = host.trim_matches(['[', ']']).to_owned();
-        Ok(Self { http: scheme == "http", host, port, path: path.to_owned() })
+        Ok(Self { http: scheme != "tcp", tls: scheme == "https", host, port, path: path.to_owned() })
     }
 
     /// By the C library's resolver, so that search domains, ndots and retries act as they do for any program.
@@ -68,6 +69,8 @@ pub enum Failure {
     Reset,
     Closed,
     Malformed,
+    /// The handshake failed, or what came is no TLS.
+    Tls,
     Status(u16),
 }
 
@@ -85,6 +88,7 @@ impl Failure {
     pub fn exchanging(error: &std::io::Error) -> Self {
         match error.kind() {
             ErrorKind::TimedOut | ErrorKind::WouldBlock => Self::ReadTimeout,
+            ErrorKind::InvalidData => Self::Tls,
             ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => Self::Reset,
             _ => Self::Closed,
         }
@@ -103,6 +107,7 @@ impl fmt::Display for Failure {
             Self::Reset => "reset",
             Self::Closed => "closed",
             Self::Malformed => "malformed",
+            Self::Tls => "tls",
             Self::Status(status) => return write!(f, "{status}"),
         };
         f.write_str(name)
@@ -110,7 +115,7 @@ impl fmt::Display for Failure {
 }
 
 /// Idle connections of one thread.
-pub type Pool = HashMap<String, TcpStream>;
+pub type Pool = HashMap<String, Stream>;
 
 /// Makes the call once, on a pooled connection if there is one; a stale one is replaced as any client does.
 pub fn once(call: &Call, ids: &[(String, String)], pool: &mut Pool) -> Result<u16, Failure> {
@@ -125,11 +130,11 @@ pub fn once(call: &Call, ids: &[(String, String)], pool: &mut Pool) -> Result<u1
     exchange(call, &target, ids, connect(&target, call.connect_timeout_ms)?, pool, &key)
 }
 
-pub fn connect(target: &Target, timeout_ms: u64) -> Result<TcpStream, Failure> {
+pub fn connect(target: &Target, timeout_ms: u64) -> Result<Stream, Failure> {
     let mut failure = Failure::Dns;
     for address in target.resolve()? {
         match TcpStream::connect_timeout(&address, Duration::from_millis(timeout_ms)) {
-            Ok(stream) => return Ok(stream),
+            Ok(stream) => return Stream::new(stream, target),
             Err(error) => failure = Failure::connecting(&error),
         }
     }
@@ -140,7 +145,7 @@ fn exchange(
     call: &Call,
     target: &Target,
     ids: &[(String, String)],
-    mut stream: TcpStream,
+    mut stream: Stream,
     pool: &mut Pool,
     key: &str,
 ) -> Result<u16, Failure> {
@@ -153,13 +158,16 @@ fn exchange(
 
 /// Sends the request on the connection and reads the whole answer.
 pub fn send(
-    stream: &mut TcpStream,
+    stream: &mut Stream,
     target: &Target,
     headers: &[(String, String)],
     keep_alive: bool,
     timeout_ms: u64,
 ) -> Result<http::Response, Failure> {
-    stream.set_read_timeout(Some(Duration::from_millis(timeout_ms.max(1)))).map_err(|e| Failure::exchanging(&e))?;
+    stream
+        .tcp()
+        .set_read_timeout(Some(Duration::from_millis(timeout_ms.max(1))))
+        .map_err(|e| Failure::exchanging(&e))?;
     stream.write_all(&target.bytes(headers, keep_alive)).map_err(|e| Failure::exchanging(&e))?;
     let mut bytes = Vec::new();
     let mut chunk = [0; 4096];

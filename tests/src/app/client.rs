@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    net::TcpStream,
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicU32, Ordering},
@@ -13,7 +12,10 @@ use std::{
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
-use super::call::{self, Failure, Target};
+use super::{
+    call::{self, Failure, Target},
+    tls::Stream,
+};
 
 #[derive(Clone, Debug, clap::Args)]
 pub struct Client {
@@ -95,7 +97,7 @@ fn worker(client: &Client, targets: &[Target], next: &AtomicU32, report: &Mutex<
     }
 }
 
-fn request(client: &Client, target: &Target, number: u32, kept: &mut Option<TcpStream>) -> Result<u16, Failure> {
+fn request(client: &Client, target: &Target, number: u32, kept: &mut Option<Stream>) -> Result<u16, Failure> {
     let mut stream = match kept.take() {
         Some(stream) => stream,
         None => call::connect(target, client.timeout_ms)?,

@@ -23,6 +23,8 @@ pub enum Answer {
     Respond(Box<Route>),
     Close,
     Reset,
+    /// A 500 once the caller has left.
+    WhenLeft,
 }
 
 /// How a threading model waits and calls.
@@ -63,6 +65,7 @@ pub async fn answer(routes: &Routes, request: &Request, io: &mut impl Io) -> Ans
         Some(Misbehave::Oom) => exhaust_memory(),
         Some(Misbehave::Close) => Answer::Close,
         Some(Misbehave::Reset) => Answer::Reset,
+        Some(Misbehave::Cancelled) => Answer::WhenLeft,
         Some(Misbehave::Hang) => {
             io.sleep(Duration::from_secs(600)).await;
             Answer::Close

@@ -12,5 +12,6 @@ pub mod kubelet;
 pub mod route;
 pub mod side;
 pub mod threads;
+pub mod tls;
 
 pub use route::{Call, Misbehave, Route, Routes};

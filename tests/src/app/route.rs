@@ -72,6 +72,8 @@ pub enum Misbehave {
     Reset,
     /// Never answer.
     Hang,
+    /// Wait until the caller has left, then answer 500, as what is cancelled does.
+    Cancelled,
 }
 
 /// One call a request makes before it is answered.

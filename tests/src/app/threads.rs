@@ -1,6 +1,7 @@
 //! The blocking servers: a thread per connection, and an acceptor that reads and hands over to a pool of workers.
 
 use std::{
+    collections::BTreeMap,
     io::{Read as _, Write as _},
     net::{TcpListener, TcpStream},
     sync::{Arc, Mutex, PoisonError, mpsc},
@@ -111,6 +112,13 @@ impl Connection {
                 self.stream.write_all(&bytes).is_ok() && keep_alive
             }
             Answer::Close => false,
+            Answer::WhenLeft => {
+                if !matches!(self.stream.peek(&mut [0]), Ok(1..)) {
+                    let bytes = http::response_bytes(500, "cancelled\n", &BTreeMap::new(), false);
+                    let _ = self.stream.write_all(&bytes);
+                }
+                false
+            }
             Answer::Reset => {
                 reset_on_close(&self.stream);
                 false

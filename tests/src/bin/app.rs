@@ -9,10 +9,13 @@ use std::{
 use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand, ValueEnum};
 use nix::sys::socket::{self, Backlog};
-use tracer_tests::app::{Routes, client, event_loop, kubelet, side, threads};
+use tracer_tests::app::{Routes, client, event_loop, kubelet, side, threads, tls};
 
 #[derive(Parser)]
 struct Arguments {
+    /// The authority whose certificates are believed.
+    #[arg(long, global = true)]
+    ca: Option<PathBuf>,
     #[command(subcommand)]
     command: Command,
 }
@@ -71,7 +74,11 @@ enum Model {
 }
 
 fn main() -> Result<()> {
-    match Arguments::parse().command {
+    let arguments = Arguments::parse();
+    if let Some(authority) = &arguments.ca {
+        tls::trust(authority);
+    }
+    match arguments.command {
         Command::Serve { listen, model, keep_alive_ms, routes, spare_descriptors, backlog } => {
             let text = std::fs::read_to_string(&routes).with_context(|| format!("cannot read {}", routes.display()))?;
             let routes: Routes = serde_yaml_ng::from_str(&text)?;

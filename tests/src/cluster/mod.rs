@@ -34,7 +34,10 @@ use crate::{
     firewall::{self, FirewallRule, Isolation},
     objects,
     run::{Place, app_binary, checked},
-    server::Server,
+    server::{
+        Server,
+        tls::{authority_file, write_authority},
+    },
     services,
 };
 
@@ -64,6 +67,7 @@ impl Cluster {
         let instance = Instance::create()?;
         log::make_host_root(&instance.host_root())?;
         let plan = Plan::new(spec, &instance.name)?;
+        write_authority(&instance.directory())?;
         let node = hold_at(&instance, vec![])?;
         let outside = hold_at(&instance, vec![])?;
         let mut cluster = Self { plan, instance, node, outside, pods: vec![], hosts: vec![], kubelet: None };
@@ -160,7 +164,8 @@ impl Cluster {
     /// Runs the load client in the pod; `arguments` as `tracer-app client` takes them.
     pub fn client(&self, workload: &str, arguments: &[&str]) -> Result<Report> {
         let app = app_binary()?.display().to_string();
-        let mut words = vec!["client"];
+        let authority = authority_file(&self.instance.directory()).display().to_string();
+        let mut words = vec!["client", "--ca", &authority];
         words.extend(arguments);
         Ok(serde_json::from_str(&self.exec(workload, &app, &words)?)?)
     }
@@ -209,6 +214,13 @@ impl Cluster {
             None => self.node.id(),
         };
         checked(Place::network_of(pid)?, "nft", &["-f", "-"], &firewall::rule(&self.plan, rule)?).map(drop)
+    }
+
+    /// Leaves a pod only these local ports for its connects.
+    pub fn narrow_local_ports(&self, workload: &str, low: u16, high: u16) -> Result<()> {
+        let pid = self.pods[self.position(workload)?].holder.id();
+        let command = format!("echo {low} {high} > /proc/sys/net/ipv4/ip_local_port_range");
+        checked(Place::network_of(pid)?, "sh", &["-c", &command], "").map(drop)
     }
 
     /// Writes the cluster's objects as YAML for `--kube-dump`.

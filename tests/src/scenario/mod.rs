@@ -63,6 +63,12 @@ impl Scenario {
 pub enum Fault {
     Isolate(Isolation),
     Firewall(FirewallRule),
+    /// The pod has only these local ports for its connects.
+    LocalPorts {
+        pod: String,
+        low: u16,
+        high: u16,
+    },
     /// A pod gets a volume, which may have no room, or fail.
     Volume(Volume),
     /// The DNS server's process is stopped: queries arrive and nobody answers.

@@ -125,6 +125,7 @@ pub fn inject(cluster: &mut Cluster, fault: &Fault) -> Result<()> {
     match fault {
         Fault::Isolate(isolation) => cluster.isolate(isolation),
         Fault::Firewall(rule) => cluster.add_firewall_rule(rule),
+        Fault::LocalPorts { pod, low, high } => cluster.narrow_local_ports(pod, *low, *high),
         Fault::StartKubelet => cluster.start_kubelet(),
         Fault::Volume(volume) => cluster.mount_volume(volume),
         Fault::StopDns => cluster.signal_server("coredns", Signal::SIGSTOP),

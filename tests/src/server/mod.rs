@@ -3,6 +3,7 @@
 pub mod dns;
 pub mod haproxy;
 pub mod nginx;
+pub mod tls;
 
 use std::path::Path;
 
@@ -101,6 +102,9 @@ impl Server {
     pub fn command(&self, directory: &Path, plan: &Plan) -> Result<Option<Vec<String>>> {
         let any = if plan.family == Family::V6 { "[::]" } else { "0.0.0.0" };
         let app = app_binary()?.display().to_string();
+        let above = directory.parent().context("a pod's directory lies in the cluster's")?;
+        let authority = tls::authority_file(above).display().to_string();
+        let pod = plan.pods.iter().find(|pod| directory.ends_with(&pod.name)).context("a pod without a plan")?;
         Ok(match self {
             Self::None => None,
             Self::App { port, model, keep_alive_ms, routes, spare_descriptors, backlog } => {
@@ -109,6 +113,7 @@ impl Server {
                 let listen = format!("{any}:{port}");
                 let mut words =
                     words(&[&app, "serve", "--listen", &listen, "--model", model.name(), "--routes", path(&file)?]);
+                words.extend(["--ca".to_owned(), authority.clone()]);
                 if let Some(spare) = spare_descriptors {
                     words.extend(["--spare-descriptors".to_owned(), spare.to_string()]);
                 }
@@ -118,21 +123,19 @@ impl Server {
             }
             Self::Redis { port } => Some(words(&[&app, "redis", "--listen", &format!("{any}:{port}")])),
             Self::Stuck { port, room } => {
-                let address =
-                    plan.pods.iter().find(|pod| directory.ends_with(&pod.name)).context("a pod without a plan")?;
-                let listen = std::net::SocketAddr::new(address.addresses.of(plan.family), *port).to_string();
+                let listen = std::net::SocketAddr::new(pod.addresses.of(plan.family), *port).to_string();
                 let mut command = words(&[&app, "blackhole", "--listen", &listen]);
                 command.extend(room.then(|| "--room".to_owned()));
                 Some(command)
             }
             Self::Nginx(nginx) => {
-                write(&directory.join("nginx.conf"), &nginx.configuration(directory, any, plan)?)?;
+                write(&directory.join("nginx.conf"), &nginx.configuration(directory, any, pod, plan)?)?;
                 let file = directory.join("nginx.conf");
                 Some(words(&["/usr/sbin/nginx", "-p", path(directory)?, "-c", path(&file)?]))
             }
             Self::Haproxy(haproxy) => {
                 let file = directory.join("haproxy.cfg");
-                write(&file, &haproxy.configuration(any, plan)?)?;
+                write(&file, &haproxy.configuration(directory, any, pod, plan)?)?;
                 Some(words(&["/usr/sbin/haproxy", "-db", "-f", path(&file)?]))
             }
             Self::Dns => {

@@ -5,7 +5,8 @@ use std::{fmt::Write as _, path::Path};
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
-use crate::cluster::Plan;
+use super::tls::{Tls, authority_file};
+use crate::cluster::{Plan, plan::Pod};
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -21,6 +22,9 @@ pub struct Nginx {
     /// Keep connections to the upstreams open.
     #[serde(default)]
     pub keep_alive: bool,
+    /// Speak TLS.
+    #[serde(default)]
+    pub tls: Option<Tls>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -33,6 +37,9 @@ pub struct Location {
     /// Let nginx resolve the Service's name at start instead of using its ClusterIP.
     #[serde(default)]
     pub by_name: bool,
+    /// Speak TLS to it, and believe the cluster's authority only.
+    #[serde(default)]
+    pub tls: bool,
     /// Answer this without an upstream.
     #[serde(default)]
     pub answer: Option<u16>,
@@ -43,12 +50,27 @@ pub struct Location {
 }
 
 impl Nginx {
-    pub fn configuration(&self, directory: &Path, any: &str, plan: &Plan) -> Result<String> {
+    pub fn configuration(&self, directory: &Path, any: &str, pod: &Pod, plan: &Plan) -> Result<String> {
+        let authority = authority_file(directory.parent().unwrap_or(directory));
+        let mut ssl = String::new();
+        if let Some(tls) = &self.tls {
+            let (certificate, key) = tls.files(directory, &pod.spec)?;
+            writeln!(
+                ssl,
+                "    ssl_certificate {};\n    ssl_certificate_key {};",
+                certificate.display(),
+                key.display()
+            )?;
+            if let Some(version) = &tls.version {
+                writeln!(ssl, "    ssl_protocols {version};")?;
+            }
+        }
+        let speaks = if self.tls.is_some() { " ssl" } else { "" };
         let (directory, port) = (directory.display(), self.port);
         let mut locations = String::new();
         let mut upstreams = String::new();
         for (number, location) in self.locations.iter().enumerate() {
-            let Location { path, to, by_name, answer, connect_timeout_ms, read_timeout_ms } = location;
+            let Location { path, to, by_name, tls, answer, connect_timeout_ms, read_timeout_ms } = location;
             writeln!(locations, "    location {path} {{")?;
             if let Some(status) = answer {
                 writeln!(locations, "      return {status};")?;
@@ -56,7 +78,16 @@ impl Nginx {
                 let peer = if *by_name { plan.service_name(to)? } else { plan.service_address(to)? };
                 let keep = if self.keep_alive { " keepalive 16;" } else { "" };
                 writeln!(upstreams, "  upstream u{number} {{ server {peer};{keep} }}")?;
-                writeln!(locations, "      proxy_pass http://u{number};")?;
+                let scheme = if *tls { "https" } else { "http" };
+                writeln!(locations, "      proxy_pass {scheme}://u{number};")?;
+                if *tls {
+                    let (authority, name) = (authority.display(), &plan.service(to)?.spec.name);
+                    writeln!(
+                        locations,
+                        "      proxy_ssl_verify on;\n      proxy_ssl_trusted_certificate {authority};"
+                    )?;
+                    writeln!(locations, "      proxy_ssl_server_name on;\n      proxy_ssl_name {name};")?;
+                }
                 writeln!(locations, "      proxy_connect_timeout {connect_timeout_ms}ms;")?;
                 writeln!(locations, "      proxy_read_timeout {read_timeout_ms}ms;")?;
             }
@@ -80,7 +111,7 @@ impl Nginx {
              \x20 fastcgi_temp_path {directory}/fastcgi;\n  uwsgi_temp_path {directory}/uwsgi;\n\
              \x20 scgi_temp_path {directory}/scgi;\n\
              \x20 map $http_x_request_id $kept_request_id {{ default $http_x_request_id; \"\" $request_id; }}\n\
-             {upstreams}  server {{\n    listen {any}:{port};\n{headers}{locations}  }}\n}}\n"
+             {upstreams}  server {{\n    listen {any}:{port}{speaks};\n{ssl}{headers}{locations}  }}\n}}\n"
         ))
     }
 }

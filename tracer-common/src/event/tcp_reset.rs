@@ -3,7 +3,7 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use super::Header;
-use crate::{Actor, Tuple};
+use crate::{Actor, Tuple, conn::Tls};
 
 /// Who made a reset, in [`Signal::direction`].
 pub mod reset_direction {
@@ -48,6 +48,12 @@ pub struct Signal {
     pub flags: u32,
     /// `conn::role`.
     pub role: u32,
+    /// Who connected, of a connection's end.
+    pub connector: Actor,
+    /// Of a connection that began with a TLS handshake.
+    pub tls: Tls,
+    /// `conn::protocol`.
+    pub carries: u32,
 }
 
-const _: () = assert!(size_of::<Signal>() == 16 + 24 + 40 + 8 + 16 + 24 + 24 + 8);
+const _: () = assert!(size_of::<Signal>() == 16 + 24 + 40 + 8 + 16 + 24 + 24 + 8 + 8 + 28 + 4);

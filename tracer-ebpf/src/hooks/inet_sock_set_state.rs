@@ -3,10 +3,9 @@
 
 use aya_ebpf::{EbpfContext, macros::raw_tracepoint, programs::RawTracePointContext};
 use tracer_common::{
-    conn::{Conn, conn_flag, protocol, role},
+    conn::{Conn, conn_flag, protocol, role, tls_flag},
     event::{Connect, Signal, kind},
     limits::PIPELINE,
-    stats::Stat,
 };
 
 use crate::{
@@ -17,6 +16,7 @@ use crate::{
     http::{self, RECEIVED},
     kernel::{self, IPPROTO_TCP, read, read_or_zero, state},
     maps::{PENDING_CONNECT, count},
+    tls,
 };
 
 #[raw_tracepoint(tracepoint = "inet_sock_set_state")]
@@ -69,6 +69,14 @@ fn connecting(_ctx: &impl EbpfContext, sock: u64) {
 #[inline(always)]
 fn moved(sock: u64, record: &mut Conn, old: u32, new: u32) {
     record.state = new;
+    // The application gives up: what it does then comes before the connection's end.
+    if new == state::FIN_WAIT1 && old == state::ESTABLISHED {
+        record.flags |= conn_flag::LOCAL_CLOSED_FIRST;
+    }
+    if (new == state::FIN_WAIT1 || new == state::LAST_ACK) && tls::may_have_failed(record) {
+        report_end(sock);
+        record.tls.flags |= tls_flag::TOLD;
+    }
     match new {
         state::ESTABLISHED => {
             record.established_ns = kernel::now();
@@ -76,7 +84,6 @@ fn moved(sock: u64, record: &mut Conn, old: u32, new: u32) {
             kernel::sock_tuple(sock, &mut record.tuple);
         }
         state::FIN_WAIT1 if old == state::ESTABLISHED => {
-            record.flags |= conn_flag::LOCAL_CLOSED_FIRST;
             if record.begun == record.answered {
                 record.flags |= conn_flag::CLOSED_IDLE;
             }
@@ -162,9 +169,16 @@ fn ended(sock: u64, record: &mut Conn) {
     // The SYN consumes one acknowledged byte, and so does the FIN: who connects and closes has asked nothing.
     let closed = u64::from(record.flags & conn_flag::LOCAL_CLOSED_FIRST != 0);
     let unanswered = received == 0 && acked > 1 + closed;
-    if record.flags & conn_flag::RST_RECEIVED == 0 && !unanswered {
+    if record.flags & conn_flag::RST_RECEIVED == 0 && !unanswered && !tls::may_have_failed(record) {
         return;
     }
+    if record.tls.flags & tls_flag::TOLD == 0 {
+        report_end(sock);
+    }
+}
+
+#[inline(always)]
+fn report_end(sock: u64) {
     if let Some(mut entry) = emit::reserve::<Signal>(Ring::Failures) {
         // SAFETY: reserved ring memory of that size.
         unsafe {
@@ -172,7 +186,5 @@ fn ended(sock: u64, record: &mut Conn) {
             tcp_signals::fill(event, kind::CONNECTION_END, sock);
         }
         entry.submit(0);
-    } else {
-        count(Stat::LostFailures);
     }
 }

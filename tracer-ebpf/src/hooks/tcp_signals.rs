@@ -4,7 +4,8 @@
 
 use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
 use tracer_common::{
-    conn::conn_flag,
+    Actor,
+    conn::{Tls, conn_flag},
     event::{IcmpError, Signal, kind, reset_direction},
 };
 
@@ -56,11 +57,17 @@ pub(crate) unsafe fn fill(event: *mut Signal, event_kind: u16, sock: u64) {
         event.established_ns = 0;
         event.flags = 0;
         event.role = 0;
+        event.connector = Actor::default();
+        event.tls = Tls::default();
+        event.carries = 0;
         if let Some(record) = conn::find(sock) {
             event.born_ns = (*record).born_ns;
             event.established_ns = (*record).established_ns;
             event.flags = (*record).flags;
             event.role = u32::from((*record).role);
+            event.connector = (*record).connector;
+            event.tls = (*record).tls;
+            event.carries = u32::from((*record).protocol);
             // CLOSE has cleared what the socket knew of its end.
             event.tuple = (*record).tuple;
         }

@@ -27,6 +27,7 @@ use crate::{
     kernel::{self, state},
     maps::count,
     packet::Packet,
+    tls,
 };
 use token::Token;
 
@@ -85,6 +86,9 @@ pub(crate) fn segment(skb: *mut __sk_buff, sock: u64, packet: &Packet, direction
     };
     if record.protocol == protocol::UNKNOWN {
         decide(record, token, &first, &segment);
+    }
+    if record.protocol == protocol::TLS && tls::follows(record) && is_new(record, &segment) {
+        tls::records(record, &segment);
     }
     if record.protocol != protocol::HTTP1 {
         return;

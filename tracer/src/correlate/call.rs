@@ -72,6 +72,8 @@ impl Call {
             Self::Exchange(x) => x.actor,
             Self::Connect(x) => Some(x.actor),
             Self::Attempt(_, x) => Some(x.actor),
+            // Whose request a later use of the connection was isn't known; its handshake is the connector's.
+            Self::End(_, x) if x.handshake_failure().is_some() => x.connector,
             Self::End(..) => None,
             Self::Lookup(x) => Some(x.actor),
         }

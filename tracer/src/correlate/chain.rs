@@ -1,6 +1,11 @@
 //! The way from a symptom down to the deepest element that failed: what the rules judge.
 
-use super::{call::Call, identity::Who, inquiry::Around, probe::ProbeRun};
+use super::{
+    call::Call,
+    identity::{Conntrack, LocalPorts, Who},
+    inquiry::Around,
+    probe::ProbeRun,
+};
 use crate::{
     event::{Drop, Exchange, Icmp, Ktime, Process, UnansweredSyn},
     k8s::model::{Pod, Service},
@@ -39,6 +44,8 @@ pub(crate) enum Leaf<'a> {
     Lookup(LookupLeaf<'a>),
     /// A connection without HTTP that ended badly.
     End(EndLeaf<'a>),
+    /// A server that failed because its caller had left.
+    Abandoned(Box<AbandonedLeaf>),
     /// Several calls may be to blame, and they disagree.
     Ambiguous(Vec<String>),
 }
@@ -53,7 +60,7 @@ impl Leaf<'_> {
             Self::Connect(leaf) => first(&leaf.drops).or(Some(leaf.connect.end_ns)),
             Self::Lookup(leaf) => first(&leaf.drops).or(Some(leaf.lookup.end_ns)),
             Self::End(leaf) => Some(leaf.at),
-            Self::Ambiguous(_) => None,
+            Self::Abandoned(_) | Self::Ambiguous(_) => None,
         }
     }
 
@@ -63,7 +70,7 @@ impl Leaf<'_> {
             Self::Server(leaf) => &leaf.probes,
             Self::Connect(leaf) => &leaf.probes,
             Self::End(leaf) => &leaf.probes,
-            Self::Remote(_) | Self::Lookup(_) | Self::Ambiguous(_) => &[],
+            Self::Remote(_) | Self::Lookup(_) | Self::Abandoned(_) | Self::Ambiguous(_) => &[],
         }
     }
 }
@@ -91,6 +98,18 @@ pub(crate) struct ServerLeaf {
     pub(crate) proxy: Option<String>,
     /// Flight records were overwritten before they were read, or events were lost: "nothing was tried" can't be said.
     pub(crate) blind: bool,
+}
+
+/// A server whose caller left, and what it answered then.
+#[derive(Clone, Debug)]
+pub(crate) struct AbandonedLeaf {
+    pub(crate) server: Exchange,
+    pub(crate) who: Who,
+    /// Who left first, where it is observed, and its address.
+    pub(crate) caller: Option<Who>,
+    pub(crate) address: std::net::SocketAddr,
+    pub(crate) waited_ns: u64,
+    pub(crate) left_ns: Ktime,
 }
 
 /// A call to somewhere else.
@@ -130,6 +149,10 @@ pub(crate) struct ConnectLeaf<'a> {
     pub(crate) icmp: Option<(Ktime, Icmp)>,
     /// A kernel on this node refused the segment: no socket wanted it there.
     pub(crate) refusal: Option<(Ktime, crate::event::Signal)>,
+    /// The caller's local ports.
+    pub(crate) local_ports: Option<LocalPorts>,
+    /// The connection table of the first drop's network namespace.
+    pub(crate) conntrack: Option<Conntrack>,
     /// The SYN reached a listener on this node, which ignored it.
     pub(crate) syn: Option<(Ktime, UnansweredSyn)>,
     /// `ListenOverflows` and `ListenDrops` of that listener's network namespace.
@@ -153,6 +176,8 @@ pub(crate) struct LookupLeaf<'a> {
     pub(crate) target: Target<'a>,
     pub(crate) drops: Vec<(Ktime, Drop)>,
     pub(crate) drop_pod: Option<&'a Pod>,
+    /// The connection table of the first drop's network namespace.
+    pub(crate) conntrack: Option<Conntrack>,
     /// The query was rejected.
     pub(crate) icmp: Option<(Ktime, Icmp)>,
     /// The resolver's container, where the query reached it.

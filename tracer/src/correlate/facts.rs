@@ -6,6 +6,7 @@ use super::{
     Correlator,
     call::Call,
     chain::Target,
+    descend::SLACK_NS,
     identity::{Identity, Who, service_name},
     lookup::{Lookup, LookupOutcome},
 };
@@ -75,10 +76,14 @@ impl Correlator {
         let attempts = self.window.attempts.recent().take(CALLS);
         let attempts = attempts.filter(|(_, a)| within(a.start_ns) && key(a.cgroup));
         calls.extend(attempts.cloned().map(|(at, a)| Call::Attempt(at, a)));
-        let ends =
-            self.window.signals.recent().take(CALLS).filter(|(at, s)| {
-                s.signal == SignalKind::ConnectionEnd && *at >= from && *at <= until && key(s.cgroup)
-            });
+        let ends = self.window.signals.recent().take(CALLS).filter(|(at, s)| {
+            let its_own = match s.handshake_failure() {
+                // A gateway may answer just before it lets go of the connection.
+                Some(_) => within(s.established_ns) && *at <= until.saturating_add(SLACK_NS),
+                None => *at >= from && *at <= until,
+            };
+            s.signal == SignalKind::ConnectionEnd && its_own && key(s.cgroup)
+        });
         calls.extend(ends.cloned().map(|(at, s)| Call::End(at, s)));
         // A query that has just been asked isn't waited for, unless it was rejected.
         let fresh = |l: &Lookup| {
@@ -141,7 +146,10 @@ impl Correlator {
         let container = self.identity.container_key(server.cgroup);
         let reader = server.actor.map(|a| a.tgid);
         let end = if server.outcome == Outcome::Open { until } else { server.end_ns };
-        let deaths = self.window.deaths(server.start_ns, end.saturating_add(DEATH_NS));
+        // What closed an idle connection died before the request that was sent on it.
+        let from =
+            if server.met_a_closing_server() { server.closing_ns.saturating_sub(DEATH_NS) } else { server.start_ns };
+        let deaths = self.window.deaths(from, end.saturating_add(DEATH_NS));
         let own = deaths.filter(|(_, p)| match reader {
             Some(tgid) => p.tgid == tgid,
             None => p.served && self.identity.container_key(p.cgroup) == container,

@@ -2,7 +2,7 @@
 
 use indexmap::IndexMap;
 
-use super::{Correlator, call::Call, symptom::OwnedChain};
+use super::{Correlator, call::Call, leaf::NO_LOCAL_PORT, symptom::OwnedChain};
 use crate::{
     event::{Connect, Exchange, Ktime, Outcome, Role},
     verdict::{Cause, Hop, Incident, Judgement, Origin, Symptom, SymptomKind, cause, evidence},
@@ -142,6 +142,7 @@ fn symptom(call: &Call, chain: &OwnedChain) -> Symptom {
         Call::Exchange(x) => of_exchange(&mut symptom, x),
         Call::Connect(c) => symptom.kind = of_connect(c, chain),
         Call::Attempt(..) => symptom.kind = SymptomKind::ConnectUnreachable,
+        Call::End(_, s) if s.handshake_failure().is_some() => symptom.kind = SymptomKind::TlsFailure,
         Call::End(_, s) => symptom.kind = if s.reset_received { SymptomKind::Reset } else { SymptomKind::NoAnswer },
         Call::Lookup(l) => {
             symptom.kind = match l.outcome {
@@ -173,7 +174,7 @@ fn of_exchange(symptom: &mut Symptom, exchange: &Exchange) {
 fn of_connect(connect: &Connect, chain: &OwnedChain) -> SymptomKind {
     match chain.hops.last().and_then(|hop| hop.outcome.as_deref()) {
         Some("connect refused") => SymptomKind::ConnectRefused,
-        Some("connect failed") => SymptomKind::ConnectUnreachable,
+        Some("connect failed" | NO_LOCAL_PORT) => SymptomKind::ConnectUnreachable,
         _ if connect.error_soft != 0 => SymptomKind::ConnectUnreachable,
         _ => SymptomKind::ConnectTimeout,
     }

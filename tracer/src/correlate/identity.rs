@@ -49,10 +49,29 @@ pub(crate) struct Identity {
     /// Names that DNS answers gave to addresses.
     names: FxHashMap<IpAddr, String>,
     pub(crate) listeners: FxHashMap<u32, Vec<u16>>,
+    pub(crate) local_ports: FxHashMap<u32, LocalPorts>,
+    pub(crate) conntrack: FxHashMap<u32, Conntrack>,
     /// `ListenOverflows` and `ListenDrops` of a network namespace.
     pub(crate) listen_counts: FxHashMap<u32, (u64, u64)>,
     /// Namespaces whose listeners were asked for.
     pub(crate) asked: FxHashSet<u32>,
+}
+
+/// A network namespace's local ports for connects, and the sockets that hold one of them.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct LocalPorts {
+    pub(crate) low: u16,
+    pub(crate) high: u16,
+    pub(crate) sockets: u32,
+    pub(crate) time_wait: u32,
+}
+
+/// A network namespace's connection table.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Conntrack {
+    pub(crate) count: u64,
+    pub(crate) max: u64,
+    pub(crate) insert_failed: u64,
 }
 
 /// A container, or whatever stands for one.
@@ -114,6 +133,13 @@ impl Identity {
             }
             Event::Host(HostFact::Listeners { netns, ports }) => {
                 self.listeners.insert(*netns, ports.clone());
+            }
+            Event::Host(HostFact::LocalPorts { netns, low, high, sockets, time_wait }) => {
+                let ports = LocalPorts { low: *low, high: *high, sockets: *sockets, time_wait: *time_wait };
+                self.local_ports.insert(*netns, ports);
+            }
+            Event::Host(HostFact::Conntrack { netns, count, max, insert_failed }) => {
+                self.conntrack.insert(*netns, Conntrack { count: *count, max: *max, insert_failed: *insert_failed });
             }
             Event::Host(HostFact::ListenCounts { netns, overflows, drops }) => {
                 self.listen_counts.insert(*netns, (*overflows, *drops));

@@ -309,7 +309,7 @@ impl Correlator {
                 let from = leaf.at.saturating_sub(BEFORE_CONNECT_NS);
                 self.logged(uid, None, from, leaf.at.saturating_add(SLACK_NS))
             }
-            Leaf::Remote(_) | Leaf::Ambiguous(_) => Around::default(),
+            Leaf::Remote(_) | Leaf::Abandoned(_) | Leaf::Ambiguous(_) => Around::default(),
         }
     }
 

@@ -46,6 +46,7 @@ impl Correlator {
                     reset: false,
                     syn_retransmits: 0,
                     open: false,
+                    synchronous: false,
                 };
                 self.end_with_connect(chain, &connect, until, link);
             }
@@ -83,7 +84,9 @@ impl Correlator {
         let mut hop = self.target_hop(&target, connect.remote);
         let refused = connect.reset || refusal.is_some() || connect.error == ECONNREFUSED || icmp.is_some();
         hop.outcome = Some(
-            if connect.syn_retransmits > 0 || connect.open {
+            if connect.got_no_port() {
+                NO_LOCAL_PORT
+            } else if connect.syn_retransmits > 0 || connect.open {
                 "connect timed out"
             } else if refused {
                 "connect refused"
@@ -116,6 +119,9 @@ impl Correlator {
             (None, None) => Vec::new(),
         };
         let netns = refusal.as_ref().map(|(_, s)| s.netns).filter(|n| *n != 0);
+        let local_ports = self.identity.local_ports.get(&connect.netns).cloned();
+        let drops_netns = drops.first().map(|(_, d)| d.netns);
+        let conntrack = drops_netns.and_then(|n| self.identity.conntrack.get(&n).copied());
         let listening = netns.and_then(|n| self.identity.listeners.get(&n).cloned());
         chain.leaf = Leaf::Connect(Box::new(ConnectLeaf {
             caller: self.identity.who(&self.snapshot, connect.cgroup, Some(connect.actor.tgid)),
@@ -126,6 +132,8 @@ impl Correlator {
             drop_pod,
             icmp,
             refusal,
+            local_ports,
+            conntrack,
             listen_counts: syn.as_ref().and_then(|(_, s)| self.identity.listen_counts.get(&s.netns).copied()),
             syn,
             listening,
@@ -210,6 +218,8 @@ impl Correlator {
             chain.hops.push(hop);
         }
         let drop_pod = drops.first().and_then(|(_, d)| self.pod_of_netns(d.netns));
+        let drops_netns = drops.first().map(|(_, d)| d.netns);
+        let conntrack = drops_netns.and_then(|n| self.identity.conntrack.get(&n).copied());
         chain.leaf = Leaf::Lookup(LookupLeaf {
             lookup: lookup.clone(),
             asker: self.identity.who(&self.snapshot, lookup.cgroup, Some(lookup.actor.tgid)),
@@ -217,6 +227,7 @@ impl Correlator {
             target,
             drops,
             drop_pod,
+            conntrack,
             icmp,
             reached,
         });
@@ -232,7 +243,12 @@ impl Correlator {
         let backend = sender.map(|(_, s)| s.local);
         let target = self.only_endpoint(self.target(signal.remote, backend));
         let mut hop = self.target_hop(&target, signal.remote);
-        hop.outcome = Some(if signal.reset_received { "reset" } else { "no answer" }.to_owned());
+        let outcome = match signal.handshake_failure() {
+            Some(_) => "TLS handshake failed",
+            None if signal.reset_received => "reset",
+            None => "no answer",
+        };
+        hop.outcome = Some(outcome.to_owned());
         hop.link = Some(link);
         chain.hops.push(hop);
         let from = at.saturating_sub(1_000_000_000);
@@ -250,5 +266,7 @@ impl Correlator {
     }
 }
 
+/// What became of a connect that got no port.
+pub(super) const NO_LOCAL_PORT: &str = "no local port";
 /// `errno.h`, the same on every Linux architecture that is supported.
 pub(crate) const ECONNREFUSED: u32 = 111;

@@ -17,6 +17,7 @@ use crate::{
     verdict::{self, Coverage, Incident},
 };
 
+mod abandoned;
 mod call;
 mod chain;
 mod cluster;
@@ -34,7 +35,7 @@ mod symptom;
 mod window;
 
 pub(crate) use chain::{Chain, ConnectLeaf, Leaf, LookupLeaf, ServerLeaf, Target};
-pub(crate) use identity::{Identity, Who, service_name};
+pub(crate) use identity::{Conntrack, Identity, Who, service_name};
 pub(crate) use inquiry::Around;
 pub(crate) use leaf::ECONNREFUSED;
 pub(crate) use lookup::LookupOutcome;
@@ -46,6 +47,9 @@ use symptom::Symptom;
 const UNANSWERED_NS: u64 = 5_500_000_000;
 /// The node is asked between two ticks, which are this far apart.
 const ANSWER_NS: u64 = 100_000_000;
+
+/// The state of a network namespace is asked for anew after this.
+const ASK_NS: u64 = 1_000_000_000;
 
 /// The whole core behind one method.
 #[derive(Debug)]
@@ -72,6 +76,7 @@ pub struct Correlator {
     pub(crate) overwritten_at: Option<Ktime>,
     wants: Vec<Want>,
     wanted_processes: FxHashSet<u32>,
+    asked_node: Vec<(Want, Ktime)>,
     now: Ktime,
     finishing: bool,
     opaque_tls: u64,
@@ -99,6 +104,7 @@ impl Correlator {
             overwritten_at: None,
             wants: Vec::new(),
             wanted_processes: FxHashSet::default(),
+            asked_node: Vec::new(),
             now: 0,
             finishing: false,
             opaque_tls: 0,
@@ -225,6 +231,9 @@ impl Correlator {
                 self.note_connect(&connect);
                 self.ask_process(Some(connect.actor.tgid));
                 self.ask_pod(connect.nat_remote.unwrap_or(connect.remote));
+                if connect.got_no_port() {
+                    self.ask_node(Want::LocalPorts { netns: connect.netns });
+                }
                 let (id, _) = self.window.connects.push(connect);
                 self.symptom(Symptom::Connect(id), at);
             }
@@ -245,7 +254,11 @@ impl Correlator {
                 if signal.no_socket && signal.netns != 0 && self.identity.asked.insert(signal.netns) {
                     self.wants.push(Want::Listeners { netns: signal.netns });
                 }
-                let end = signal.signal == SignalKind::ConnectionEnd && self.is_observed(signal.cgroup);
+                let end = signal.is_broken_end() && self.is_observed(signal.cgroup);
+                // What may only be what a failing request waited for is kept, and told by no means alone.
+                if signal.signal == SignalKind::ConnectionEnd && !end && signal.handshake_failure().is_none() {
+                    return;
+                }
                 let (id, _) = self.window.signals.push((at, signal));
                 if end {
                     self.symptom(Symptom::End(id), at);
@@ -259,6 +272,9 @@ impl Correlator {
                     self.wants.push(Want::Netns { netns: drop.netns });
                 }
                 self.inquire_drop(&drop);
+                if drop.may_be_conntrack() {
+                    self.ask_node(Want::Conntrack { netns: drop.netns });
+                }
                 self.window.drops.push((at, drop));
             }
             Event::Icmp(icmp) => {
@@ -309,6 +325,16 @@ impl Correlator {
             && self.wanted_processes.insert(tgid)
         {
             self.wants.push(Want::Process { tgid });
+        }
+    }
+
+    /// Asks for the state of a network namespace, at most once a second.
+    fn ask_node(&mut self, want: Want) {
+        let now = self.now;
+        self.asked_node.retain(|(_, at)| now.saturating_sub(*at) < ASK_NS);
+        if self.asked_node.len() < 1024 && !self.asked_node.iter().any(|(asked, _)| *asked == want) {
+            self.asked_node.push((want.clone(), now));
+            self.wants.push(want);
         }
     }
 

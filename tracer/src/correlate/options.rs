@@ -35,6 +35,10 @@ pub enum Want {
     Flight,
     /// [`crate::event::HostFact::Listeners`] of a network namespace.
     Listeners { netns: u32 },
+    /// [`crate::event::HostFact::LocalPorts`] of a network namespace.
+    LocalPorts { netns: u32 },
+    /// [`crate::event::HostFact::Conntrack`] of a network namespace.
+    Conntrack { netns: u32 },
     /// [`crate::event::HostFact::ListenCounts`] of a network namespace.
     ListenCounts { netns: u32 },
     /// The pod that has an address, where only this node's pods are watched.

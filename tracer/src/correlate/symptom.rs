@@ -32,7 +32,7 @@ const RESTART_NS: u64 = 1_500_000_000;
 /// Chains are told from the outside in; deeper ones than this don't occur.
 const ROUNDS: usize = 16;
 /// A client that leaves earlier than this hasn't given up: it was not interested any more.
-const GAVE_UP_NS: u64 = 900_000_000;
+pub(super) const GAVE_UP_NS: u64 = 900_000_000;
 
 /// A failure that waits to be told.
 #[derive(Clone, Debug)]
@@ -133,6 +133,9 @@ impl Correlator {
         if let Call::Exchange(x) = &call {
             if self.explained.contains_key(&x.hop_key()) {
                 return Decision::Done;
+            }
+            if self.failed_since_left(x) {
+                return Decision::Tell(Box::new(call));
             }
             // The client end knows who waits for it.
             match x.role {
@@ -307,6 +310,7 @@ impl Correlator {
             }
         }
         match call {
+            Call::Exchange(x) if self.failed_since_left(x) => self.abandon(&mut chain, x),
             Call::Exchange(x) => self.descend(&mut chain, x, x.end_ns, Link::Root),
             other => self.end_with(&mut chain, other, other.end(), Link::Root),
         }

@@ -18,6 +18,10 @@ pub enum HostFact {
     Listeners { netns: u32, ports: Vec<u16> },
     /// SYNs that full listen queues of a network namespace cost since it was made (`ListenOverflows`, `ListenDrops`).
     ListenCounts { netns: u32, overflows: u64, drops: u64 },
+    /// A network namespace's local ports for connects, and the sockets that hold one of them.
+    LocalPorts { netns: u32, low: u16, high: u16, sockets: u32, time_wait: u32 },
+    /// A network namespace's connection table: entries, their bound, and entries that clashed since it exists.
+    Conntrack { netns: u32, count: u64, max: u64, insert_failed: u64 },
     /// What a process and its container have of the node's resources.
     Resources(Box<Resources>),
     /// Lines of a container's log.

@@ -11,9 +11,11 @@ pub mod decode;
 mod exchange;
 mod host;
 pub mod record;
+mod tls;
 
 pub use exchange::{Exchange, Outcome, RequestHead, ResponseHead, Role, Seen};
 pub use host::{CpuThrottling, Descriptors, Flow, HostFact, Log, LogEntry, Memory, Pressure, Resources, Rule, Volume};
+pub use tls::{Handshake, Tls};
 
 /// Nanoseconds of `CLOCK_MONOTONIC`, as the kernel programs stamp them.
 pub type Ktime = u64;
@@ -110,6 +112,17 @@ pub struct Connect {
     pub syn_retransmits: u32,
     /// It is still in SYN_SENT.
     pub open: bool,
+    /// It ended inside the call that began it.
+    #[serde(default)]
+    pub synchronous: bool,
+}
+
+impl Connect {
+    /// It got no local port, so no packet was sent: `EADDRNOTAVAIL` (`net/ipv4/inet_hashtables.c` `inet_hash_connect`).
+    pub fn got_no_port(&self) -> bool {
+        let silent = self.error == 0 && self.error_soft == 0 && !self.reset && self.syn_retransmits == 0;
+        self.synchronous && !self.open && self.local.port() == 0 && silent
+    }
 }
 
 /// A connect that died before a SYN was sent.
@@ -180,6 +193,33 @@ pub struct Signal {
     pub established_ns: Ktime,
     pub reset_received: bool,
     pub client: bool,
+    /// Of a connection's end: who connected, and which end closed first.
+    #[serde(default)]
+    pub connector: Option<Actor>,
+    #[serde(default)]
+    pub local_closed_first: bool,
+    #[serde(default)]
+    pub remote_closed_first: bool,
+    /// The TLS handshake that the connection began with.
+    #[serde(default)]
+    pub tls: Option<Tls>,
+}
+
+impl Signal {
+    /// How the TLS handshake failed that the connection began with.
+    pub fn handshake_failure(&self) -> Option<Handshake> {
+        let by_server = self.remote_closed_first || (self.reset_received && !self.local_closed_first);
+        self.tls.and_then(|tls| tls.failure(by_server))
+    }
+
+    /// A connection's end that is a failure: reset by the peer, never answered, or in the handshake.
+    pub fn is_broken_end(&self) -> bool {
+        let reset = self.reset_received && !self.local_closed_first;
+        self.signal == SignalKind::ConnectionEnd
+            && (reset
+                || self.bytes_received == 0
+                || self.handshake_failure().is_some_and(|how| how != Handshake::Unused))
+    }
 }
 
 /// A dropped packet.
@@ -204,6 +244,15 @@ pub struct Drop {
     pub device: Option<String>,
     pub cgroup: u64,
     pub tgid: u32,
+}
+
+impl Drop {
+    /// Connection tracking drops by a verdict of its own, after which only netfilter's core is left on the stack
+    /// (`net/netfilter/core.c` `nf_hook_slow`), as after a rule of x_tables; a rule of nftables frees the packet itself.
+    pub fn may_be_conntrack(&self) -> bool {
+        let core = self.location.as_deref() == Some("nf_hook_slow");
+        self.mechanism.as_deref() == Some("conntrack") || (core && self.reason.as_deref() == Some("NETFILTER_DROP"))
+    }
 }
 
 /// An ICMP or ICMPv6 destination-unreachable that this kernel sent, with the packet that caused it.

@@ -9,6 +9,8 @@ pub mod listeners;
 pub mod logs;
 pub mod mounts;
 #[cfg(feature = "kernel")]
+pub mod netns;
+#[cfg(feature = "kernel")]
 pub mod netstat;
 #[cfg(feature = "kernel")]
 pub mod pod_logs;

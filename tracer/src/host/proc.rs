@@ -97,6 +97,11 @@ impl Proc {
         std::fs::read_link(self.path.join("self")).ok()?.to_str()?.parse().ok()
     }
 
+    /// A file of the system, such as `sys/net/ipv4/ip_local_port_range`.
+    pub fn file(&self, file: &str) -> PathBuf {
+        self.path.join(file)
+    }
+
     /// A process's directory.
     pub fn path(&self, pid: u32) -> PathBuf {
         self.path.join(pid.to_string())

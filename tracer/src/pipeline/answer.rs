@@ -8,7 +8,7 @@ use super::rules::Rules;
 use crate::correlate::Want;
 use crate::event::{HostFact, Ktime};
 use crate::host::proc::{Proc, Process};
-use crate::host::{HostRoot, listeners, netstat, pod_logs, resources};
+use crate::host::{HostRoot, listeners, netns, netstat, pod_logs, resources};
 use crate::k8s::cgroup::parse_cgroup_path;
 
 /// Reads the node.
@@ -106,6 +106,18 @@ impl Node {
                     Some(pid) => rules.ask(proc, *pid, flow),
                     None => facts.push(HostFact::NoRule(flow.clone())),
                 },
+                Want::LocalPorts { netns } => {
+                    let Some(pid) = members(*netns).first().copied() else { continue };
+                    let Ok(found) = netns::local_ports(proc, pid) else { continue };
+                    let netns::LocalPorts { low, high, sockets, time_wait } = found;
+                    facts.push(HostFact::LocalPorts { netns: *netns, low, high, sockets, time_wait });
+                }
+                Want::Conntrack { netns } => {
+                    let Some(pid) = members(*netns).first().copied() else { continue };
+                    let Ok(found) = netns::conntrack(proc, pid) else { continue };
+                    let netns::Conntrack { count, max, insert_failed } = found;
+                    facts.push(HostFact::Conntrack { netns: *netns, count, max, insert_failed });
+                }
                 Want::ListenCounts { netns } => {
                     let Some(pid) = members(*netns).first().copied() else { continue };
                     let Ok(found) = netstat::listen_counts(proc, pid) else { continue };

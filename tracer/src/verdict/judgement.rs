@@ -33,6 +33,11 @@ pub mod cause {
     pub const FIREWALL_REJECT: &str = "firewall-reject";
     pub const SERVICE_PORT_UNKNOWN: &str = "service-port-unknown";
     pub const RATE_LIMITED: &str = "rate-limited";
+    pub const EPHEMERAL_PORTS_EXHAUSTED: &str = "ephemeral-ports-exhausted";
+    pub const TLS_HANDSHAKE: &str = "tls-handshake";
+    pub const CONNTRACK_FULL: &str = "conntrack-full";
+    pub const CONNTRACK_RACE: &str = "conntrack-race";
+    pub const CLIENT_ABANDONED: &str = "client-abandoned";
     pub const CRASH_LOOP: &str = "crash-loop";
     pub const CONFIG_ERROR: &str = "config-error";
     pub const IMAGE_ERROR: &str = "image-error";

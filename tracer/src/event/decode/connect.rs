@@ -38,6 +38,7 @@ fn connect(sock: u64, conn: &Conn, end_ns: Ktime) -> Connect {
         reset: conn.flags & conn_flag::RST_RECEIVED != 0,
         syn_retransmits: conn.syn_retransmits,
         open: false,
+        synchronous: conn.flags & conn_flag::SYNCHRONOUS != 0,
     }
 }
 

@@ -1,10 +1,10 @@
 //! Things that befall a socket.
 
-use tracer_common::conn::{conn_flag, role};
+use tracer_common::conn::{Tls as WireTls, conn_flag, protocol, role, tls_flag};
 use tracer_common::event::{Signal as Wire, kind, reset_direction};
 
-use super::{DecodeError, Names, actor, address, prefix, text};
-use crate::event::{ConnId, Event, Signal, SignalKind};
+use super::{DecodeError, Names, actor, address, known, prefix, text};
+use crate::event::{ConnId, Event, Signal, SignalKind, Tls};
 
 /// The hook of a wire kind.
 pub(super) fn kind(kind: u16) -> Option<SignalKind> {
@@ -42,5 +42,31 @@ pub(super) fn event(signal: SignalKind, bytes: &[u8], names: &mut dyn Names) -> 
         established_ns: wire.established_ns,
         reset_received: received_reset,
         client: wire.role == u32::from(role::CLIENT),
+        connector: (signal == SignalKind::ConnectionEnd).then(|| known(wire.connector)).flatten(),
+        local_closed_first: wire.flags & conn_flag::LOCAL_CLOSED_FIRST != 0,
+        remote_closed_first: wire.flags & conn_flag::REMOTE_CLOSED_FIRST != 0,
+        tls: (signal == SignalKind::ConnectionEnd && wire.carries == u32::from(protocol::TLS)).then(|| tls(&wire.tls)),
     }))
+}
+
+fn tls(wire: &WireTls) -> Tls {
+    let is = |flag| wire.flags & flag != 0;
+    let alert = |word: u16| (word != 0).then_some(((word >> 8) as u8, word as u8));
+    Tls {
+        alert_sent: alert(wire.alert[0]),
+        alert_received: alert(wire.alert[1]),
+        not_tls: is(tls_flag::NOT_TLS),
+        http: is(tls_flag::HTTP),
+        unclear: is(tls_flag::LOST | tls_flag::DONE),
+        handshakes_sent: wire.handshakes[0],
+        handshakes_received: wire.handshakes[1],
+        cipher_changes_sent: wire.cipher_changes[0],
+        cipher_changes_received: wire.cipher_changes[1],
+        data_sent: wire.data[0],
+        data_received: wire.data[1],
+        first_sent: wire.first[0],
+        last_sent: wire.last[0],
+        last_received: wire.last[1],
+        answers: wire.answers,
+    }
 }

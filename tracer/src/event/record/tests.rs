@@ -35,6 +35,10 @@ fn records() -> Vec<Record> {
         established_ns: 3,
         reset_received: false,
         client: true,
+        connector: None,
+        local_closed_first: false,
+        remote_closed_first: false,
+        tls: None,
     };
     let events = [
         Event::Signal(signal),

@@ -96,6 +96,8 @@ fn look(root: &HostRoot, own: &Path, mount: Mount) -> Option<Volume> {
     let error_at_s = (kind.starts_with("ext") && number("errors_count").is_some_and(|count| count > 0))
         .then(|| number("last_error_time"))
         .flatten();
+    // Read-only may be meant (a node's immutable root, handed in by a bind mount), unless an error was recorded.
+    let refusing = refusing.filter(|option| option != "ro" || error_at_s.is_some());
     Some(Volume {
         path,
         kind,

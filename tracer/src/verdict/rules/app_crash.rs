@@ -23,7 +23,10 @@ pub(super) fn judge(chain: &Chain<'_>, context: &Context<'_>) -> Option<Judgemen
         Leaf::End(leaf) => (target_origin(&leaf.target), leaf.target.who.as_ref()?.label(), &leaf.deaths, None),
         _ => return None,
     };
-    let idle = matches!(chain.leaf, Leaf::Remote(_));
+    let idle = match &chain.leaf {
+        Leaf::Server(leaf) => leaf.exchange.met_a_closing_server(),
+        leaf => matches!(leaf, Leaf::Remote(_)),
+    };
     // A process that ends well may close its idle connections first.
     let (at, process) = deaths.iter().find(|(_, p)| !(p.oom_victim || idle && p.exit_code == Some(0)))?;
     let how = match (process.signal, process.exit_code) {

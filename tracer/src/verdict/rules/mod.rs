@@ -6,10 +6,12 @@ use crate::correlate::Chain;
 mod accept_queue_overflow;
 mod app_crash;
 mod app_error;
+mod client_abandoned;
 mod common;
 mod config_error;
 mod connect_timeout;
 mod connection_reset;
+mod conntrack;
 mod control_plane_unavailable;
 mod cpu_throttled;
 mod crash_loop;
@@ -17,6 +19,7 @@ mod disk_full;
 mod dns_error;
 mod dns_timeout;
 mod dns_unavailable;
+mod ephemeral_ports_exhausted;
 mod external_unavailable;
 mod fd_exhausted;
 mod firewall_drop;
@@ -37,6 +40,7 @@ mod rate_limited;
 mod service_endpoints;
 mod service_port_unknown;
 mod storage_error;
+mod tls_handshake;
 mod unknown;
 mod unreachable;
 mod upstream_timeout;
@@ -49,6 +53,7 @@ type Rule = fn(&Chain<'_>, &Context<'_>) -> Option<Judgement>;
 /// The order is the precedence: what destroyed a process or a packet before what is merely missing, and an application's
 /// own error last.
 pub(super) const RULES: &[Rule] = &[
+    client_abandoned::judge,
     oom_killed::judge,
     liveness_restart::judge,
     app_crash::judge,
@@ -57,6 +62,8 @@ pub(super) const RULES: &[Rule] = &[
     disk_full::judge,
     accept_queue_overflow::judge,
     keepalive_race::judge,
+    tls_handshake::judge,
+    ephemeral_ports_exhausted::judge,
     service_port_unknown::judge,
     control_plane_unavailable::judge,
     node_pressure::judge,
@@ -66,6 +73,7 @@ pub(super) const RULES: &[Rule] = &[
     probe_failing::judge,
     service_endpoints::judge,
     dns_unavailable::judge,
+    conntrack::judge,
     network_policy_drop::judge,
     local_traffic_policy::judge,
     firewall_drop::judge,

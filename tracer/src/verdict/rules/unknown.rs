@@ -33,6 +33,7 @@ pub(in crate::verdict) fn judge(chain: &Chain<'_>, context: &Context<'_>) -> Jud
         }
         Leaf::Lookup(leaf) => (format!("the lookup of {} failed", leaf.lookup.name), Vec::new()),
         Leaf::End(leaf) => (format!("the connection to {} broke", target_label(&leaf.target)), Vec::new()),
+        Leaf::Abandoned(leaf) => (format!("the caller of {} left", leaf.who.label()), Vec::new()),
         Leaf::Ambiguous(causes) => {
             let text = if causes.is_empty() {
                 "calls failed meanwhile, but none that fits the answer".to_owned()
