@@ -18,6 +18,7 @@ use nix::{
 use serde_json::Value;
 
 use crate::{
+    apiserver::ApiServer,
     cluster::{
         Cluster,
         plan::{NODE_NAME, SECOND_NODE_NAME},
@@ -75,7 +76,19 @@ impl Incidents {
 impl Capture {
     /// Starts the tracer on the cluster's pods and waits until its hooks are attached.
     pub fn start(tracer: &Path, cluster: &Cluster, echo: bool) -> Result<Self> {
-        let mut command = command(tracer, cluster, "json")?;
+        Self::start_with(command(tracer, cluster, "json")?, cluster, echo)
+    }
+
+    /// The same, with the cluster's state from an API server.
+    pub fn start_live(tracer: &Path, cluster: &Cluster, server: &ApiServer) -> Result<Self> {
+        let kubeconfig = cluster.instance.directory().join("kubeconfig");
+        server.write_kubeconfig(&kubeconfig)?;
+        let mut command = bare_command(tracer, cluster, "json", LONGEST_SECONDS, false);
+        command.arg("--kube").arg(kubeconfig);
+        Self::start_with(command, cluster, false)
+    }
+
+    fn start_with(mut command: Command, cluster: &Cluster, echo: bool) -> Result<Self> {
         command.arg("--write").arg(recording(cluster));
         Self::run(command, cluster.instance.directory().join("tracer.log"), echo)
     }
@@ -192,32 +205,25 @@ pub fn command(tracer: &Path, cluster: &Cluster, output: &str) -> Result<Command
 
 /// The same with another limit.
 pub fn command_for(tracer: &Path, cluster: &Cluster, output: &str, seconds: u64) -> Result<Command> {
-    let mut command = Command::new(tracer);
-    let duration = format!("{seconds}s");
-    command.args(["capture", "--duration", &duration, "--kube", "off", "-o", output, "--kube-dump"]);
-    command.arg(cluster.write_dump()?).arg("--cgroup").arg(cluster.pods_cgroup(false));
-    command.arg("--host-root").arg(cluster.instance.host_root()).stdin(Stdio::null());
+    let mut command = bare_command(tracer, cluster, output, seconds, false);
+    command.args(["--kube", "off", "--kube-dump"]).arg(cluster.write_dump()?);
     Ok(command)
 }
 
 /// The command line for capturing one node's pods into a file.
 pub fn command_of_node(tracer: &Path, cluster: &Cluster, second: bool, file: &Path) -> Result<Command> {
     let name = if second { SECOND_NODE_NAME } else { NODE_NAME };
-    let mut command = Command::new(tracer);
-    let duration = format!("{LONGEST_SECONDS}s");
-    command.args([
-        "capture",
-        "--duration",
-        &duration,
-        "--kube",
-        "off",
-        "-o",
-        "json",
-        "--node-name",
-        name,
-        "--kube-dump",
-    ]);
-    command.arg(cluster.write_dump()?).arg("--cgroup").arg(cluster.pods_cgroup(second)).arg("--write").arg(file);
-    command.arg("--host-root").arg(cluster.instance.host_root()).stdin(Stdio::null());
+    let mut command = bare_command(tracer, cluster, "json", LONGEST_SECONDS, second);
+    command.args(["--node-name", name, "--kube", "off", "--kube-dump"]).arg(cluster.write_dump()?);
+    command.arg("--write").arg(file);
     Ok(command)
+}
+
+/// Without the cluster's state.
+fn bare_command(tracer: &Path, cluster: &Cluster, output: &str, seconds: u64, second: bool) -> Command {
+    let mut command = Command::new(tracer);
+    command.args(["capture", "--duration", &format!("{seconds}s"), "-o", output, "--cgroup"]);
+    command.arg(cluster.pods_cgroup(second));
+    command.arg("--host-root").arg(cluster.instance.host_root()).stdin(Stdio::null());
+    command
 }

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+mod bench;
 mod cargo;
 mod ci;
 mod demo;
@@ -42,6 +43,11 @@ enum Task {
     Storm(storm::Storm),
     /// Measure how well calls are linked to requests, by how servers serve
     Linking(linking::Linking),
+    /// Measure what the tracer costs
+    Bench {
+        #[command(subcommand)]
+        bench: bench::Bench,
+    },
     /// Everything that must pass before a change lands
     Ci,
 }
@@ -60,6 +66,7 @@ fn main() -> ExitCode {
         Task::Demo { output } => return demo::run(output),
         Task::Linking(linking) => return linking.run(),
         Task::Storm(storm) => return storm.run(),
+        Task::Bench { bench } => bench::run(&bench),
         Task::Ci => ci::run(),
     };
     match done {

@@ -48,6 +48,7 @@ impl Correlator {
             lost: self.lost_failures(),
             lost_at: self.lost_at,
             wall_offset_ns: self.wall_offset_ns(),
+            unread: self.watches.unread(),
             nodes: &self.nodes,
             names: (0..self.nodes.options().count()).map(|node| self.node(node)).collect(),
         }

@@ -20,6 +20,7 @@ use crate::{
 mod abandoned;
 mod call;
 mod chain;
+mod cluster;
 mod descend;
 mod facts;
 mod fold;
@@ -85,6 +86,7 @@ pub struct Correlator {
     /// By node.
     opaque_tls: BTreeMap<usize, u64>,
     joined: BTreeMap<usize, u64>,
+    watches: cluster::Watches,
 }
 
 impl Correlator {
@@ -117,6 +119,7 @@ impl Correlator {
             finishing: false,
             opaque_tls: BTreeMap::new(),
             joined: BTreeMap::new(),
+            watches: cluster::Watches::default(),
         }
     }
 
@@ -153,6 +156,7 @@ impl Correlator {
     pub fn coverage(&self) -> Coverage {
         let losses = self.losses();
         let mut notes = self.notes();
+        notes.extend(self.watch_notes());
         notes.extend(losses.iter().map(|(place, count)| format!("{count} lost: {place}")));
         if self.inquiries.skipped > 0 {
             notes.push(format!("{} looks at the node left out: too many failures at once", self.inquiries.skipped));
@@ -247,8 +251,10 @@ impl Correlator {
                 let container = self.identity.container_key(exchange.cgroup);
                 let flight = exchange.seen == Seen::Flight;
                 let key = (exchange.conn, exchange.number);
+                let remote = exchange.remote;
                 let id = self.window.exchange(container, exchange);
                 if failed && !flight {
+                    self.ask_pod(remote);
                     self.ask_process(tgid);
                     self.undecided.insert(key);
                     self.symptom(Symptom::Exchange(id), at);
@@ -265,6 +271,7 @@ impl Correlator {
                 }
                 self.note_connect(&connect);
                 self.ask_process(Some(connect.actor.tgid));
+                self.ask_pod(connect.nat_remote.unwrap_or(connect.remote));
                 if connect.got_no_port() {
                     self.ask_node(Want::LocalPorts { netns: connect.netns });
                 }
@@ -299,6 +306,8 @@ impl Correlator {
                 }
             }
             Event::Drop(drop) => {
+                self.ask_pod(drop.source);
+                self.ask_pod(drop.destination);
                 if self.pod_of_netns(drop.netns).is_none() && drop.netns != 0 && self.identity.asked.insert(drop.netns)
                 {
                     self.wants.push(Want::Netns { netns: drop.netns });
@@ -347,6 +356,8 @@ impl Correlator {
                 self.joined.insert(node, connections);
             }
             Event::Host(fact) => self.inquiries.learn(at, &fact),
+            Event::Cluster { changes } => self.change_cluster(at, changes),
+            Event::Watch { resource, state } => self.watches.note(at, resource, state),
             Event::Cgroup { .. } | Event::Tick => {}
         }
     }
@@ -384,6 +395,7 @@ impl Correlator {
         self.window.expire(now);
         // Ports may be listened on later: ask anew, but not at once.
         self.identity.asked.clear();
+        self.forget_asked();
         let limit = now.saturating_sub(window::KEEP_NS);
         self.explained.retain(|_, at| *at >= limit);
         self.consumed.retain(|_, at| *at >= limit);

@@ -144,6 +144,8 @@ impl Scope<'_> {
             Event::Lost { totals: _ }
             | Event::Opaque { processes: _ }
             | Event::Joined { connections: _ }
+            | Event::Cluster { .. }
+            | Event::Watch { .. }
             | Event::Tick => {}
         }
     }

@@ -139,7 +139,7 @@ impl<S: Sink> Feed<S> {
             joined_connections: coverage.joined_connections,
             lost: self.correlator.losses(),
             // Without those of an incident, which has no other place for what was lost.
-            notes: self.correlator.notes(),
+            notes: [self.correlator.notes(), self.correlator.watch_notes()].concat(),
         }
     }
 

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use super::feed::Feed;
 use super::{Finished, PipelineError, align};
 use crate::correlate::{Correlator, MOST_NODES, Node};
-use crate::event::Record;
 use crate::event::record::{self, ReadError, Reader};
+use crate::event::{Event, Record};
 use crate::k8s::Snapshot;
 use crate::sink::{Printer, Sink, Summary};
 
@@ -34,6 +34,7 @@ pub fn replay<S: Sink>(
     for (source, correction) in sources.iter_mut().zip(corrections) {
         source.shift = source.reader.header.wall_offset_ns - offset + correction;
     }
+    let replaced = snapshot.is_some();
     let snapshot = snapshot.unwrap_or_else(|| {
         let snapshots: Vec<_> = sources.iter_mut().map(|source| std::mem::take(&mut source.reader.snapshot)).collect();
         // Indexing anew is not needed for one.
@@ -44,6 +45,10 @@ pub fn replay<S: Sink>(
     let printer = Printer::new(sink, events, offset);
     let mut feed = Feed::new(Correlator::of_nodes(nodes, snapshot), printer, None);
     while let Some((node, record)) = earliest(&mut sources)? {
+        // The changes are those of the state that was replaced.
+        if replaced && matches!(record.event, Event::Cluster { .. } | Event::Watch { .. }) {
+            continue;
+        }
         feed.push_of(node, record)?;
         // The answers are in the file; unasked questions would pile up.
         let _answered = feed.correlator.wants();
