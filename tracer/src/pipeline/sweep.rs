@@ -45,8 +45,8 @@ impl Losses {
     pub(super) fn changed(&mut self, kernel: &Kernel) -> Result<Option<Event>, MapError> {
         let stats = kernel.tables.stats()?;
         let lost = |stat: Stat| {
-            use Stat::{Flight, Joined, Requests, Tls};
-            !matches!(stat, Flight | Joined | Requests | Tls)
+            use Stat::{Flight, Joined, Requests, Retransmits, Tls};
+            !matches!(stat, Flight | Joined | Requests | Retransmits | Tls)
         };
         let mut totals: Vec<(String, u64)> = Stat::ALL
             .iter()

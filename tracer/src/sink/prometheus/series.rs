@@ -11,7 +11,7 @@ use super::catalog::{DURATION_BOUNDS, FAMILIES, Family, Kind, Metric, OptIn};
 use crate::event::Ktime;
 
 /// Value of the unbounded labels of an overflow series.
-pub const OVERFLOW: &str = "_other";
+pub(super) const OVERFLOW: &str = "_other";
 /// Between label values in a key; no name in a cluster has it.
 const SEPARATOR: char = '\u{1f}';
 const BUCKETS: usize = DURATION_BOUNDS.len() + 1;
