@@ -5,7 +5,6 @@ use aya_ebpf::{EbpfContext, macros::raw_tracepoint, programs::RawTracePointConte
 use tracer_common::{
     conn::{Conn, conn_flag, protocol, role},
     event::{Connect, Signal, kind},
-    stats::Stat,
 };
 
 use crate::{
@@ -15,7 +14,7 @@ use crate::{
     hooks::tcp_signals,
     http,
     kernel::{self, IPPROTO_TCP, read_or_zero},
-    maps::{PENDING_CONNECT, count},
+    maps::PENDING_CONNECT,
 };
 
 /// `enum` of `include/net/tcp_states.h`, UAPI-stable through `struct tcp_info`.
@@ -112,7 +111,7 @@ fn failed(sock: u64, record: &mut Conn) {
     if kernel::task_actor(kernel::current()) == record.connector {
         record.flags |= conn_flag::SYNCHRONOUS;
     }
-    let Some(mut entry) = emit::reserve::<Connect>(Ring::Failures) else { return };
+    let Some(mut entry) = emit::reserve::<Connect>(Ring::Failures, kind::CONNECT) else { return };
     // SAFETY: reserved ring memory of that size.
     unsafe {
         let event: *mut Connect = core::mem::MaybeUninit::as_mut_ptr(&mut entry);
@@ -143,14 +142,12 @@ fn ended(sock: u64, record: &mut Conn) {
     if record.flags & conn_flag::RST_RECEIVED == 0 && !unanswered {
         return;
     }
-    if let Some(mut entry) = emit::reserve::<Signal>(Ring::Failures) {
+    if let Some(mut entry) = emit::reserve::<Signal>(Ring::Failures, kind::CONNECTION_END) {
         // SAFETY: reserved ring memory of that size.
         unsafe {
             let event: *mut Signal = core::mem::MaybeUninit::as_mut_ptr(&mut entry);
             tcp_signals::fill(event, kind::CONNECTION_END, sock);
         }
         entry.submit(0);
-    } else {
-        count(Stat::LostFailures);
     }
 }

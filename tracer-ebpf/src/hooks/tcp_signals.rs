@@ -6,6 +6,7 @@ use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
 use tracer_common::{
     conn::conn_flag,
     event::{IcmpError, Signal, kind, reset_direction},
+    stats::Stat,
 };
 
 use crate::{
@@ -14,6 +15,7 @@ use crate::{
     globals::{config, offset},
     hooks::kfree_skb,
     kernel::{self, IPPROTO_TCP, read_or_zero},
+    maps::count,
 };
 
 const SYN_SENT: u8 = 2;
@@ -69,7 +71,7 @@ pub(crate) unsafe fn fill(event: *mut Signal, event_kind: u16, sock: u64) {
 
 #[inline(always)]
 fn signal(ring: Ring, event_kind: u16, sock: u64) {
-    if let Some(mut entry) = emit::reserve::<Signal>(ring) {
+    if let Some(mut entry) = emit::reserve::<Signal>(ring, event_kind) {
         // SAFETY: reserved ring memory of that size.
         unsafe { fill(core::mem::MaybeUninit::as_mut_ptr(&mut entry), event_kind, sock) };
         entry.submit(0);
@@ -96,7 +98,7 @@ pub fn tcp_send_reset(ctx: RawTracePointContext) -> i32 {
         // SAFETY: a live map value.
         unsafe { (*record).flags |= conn_flag::RST_SENT };
     }
-    let Some(mut entry) = emit::reserve::<Signal>(Ring::Failures) else { return 0 };
+    let Some(mut entry) = emit::reserve::<Signal>(Ring::Failures, kind::TCP_SEND_RESET) else { return 0 };
     // SAFETY: reserved ring memory of that size.
     unsafe {
         let event: *mut Signal = core::mem::MaybeUninit::as_mut_ptr(&mut entry);
@@ -126,6 +128,7 @@ pub fn tcp_retransmit_skb(ctx: RawTracePointContext) -> i32 {
     let record = unsafe { &mut *record };
     if read_or_zero::<u8>(sock, offset!(skc_state)) != SYN_SENT {
         record.retransmits += 1;
+        count(Stat::Retransmits);
         return 0;
     }
     record.syn_retransmits += 1;
@@ -140,7 +143,7 @@ pub fn tcp_retransmit_skb(ctx: RawTracePointContext) -> i32 {
 pub fn tcp_retransmit_synack(ctx: RawTracePointContext) -> i32 {
     let sock: u64 = ctx.arg(0);
     let request: u64 = ctx.arg(1);
-    let Some(mut entry) = emit::reserve::<Signal>(Ring::Failures) else { return 0 };
+    let Some(mut entry) = emit::reserve::<Signal>(Ring::Failures, kind::TCP_RETRANSMIT_SYNACK) else { return 0 };
     // SAFETY: reserved ring memory of that size.
     unsafe {
         let event: *mut Signal = core::mem::MaybeUninit::as_mut_ptr(&mut entry);

@@ -51,6 +51,10 @@ enum Command {
     /// Print the JSON schema of the lines of `-o json`
     #[command(hide = true)]
     Schema,
+    /// Print the reference of the agent's metrics
+    #[cfg(feature = "agent")]
+    #[command(hide = true)]
+    Metrics,
 }
 
 impl Cli {
@@ -69,6 +73,11 @@ impl Cli {
                 let mut out = io::stdout().lock();
                 serde_json::to_writer_pretty(&mut out, &crate::sink::line::schema()).map_err(io::Error::from)?;
                 writeln!(out)?;
+                Ok(Exit::Fine)
+            }
+            #[cfg(feature = "agent")]
+            Command::Metrics => {
+                io::stdout().lock().write_all(crate::sink::prometheus::reference::markdown().as_bytes())?;
                 Ok(Exit::Fine)
             }
         }

@@ -7,6 +7,8 @@ pub mod escape;
 pub mod json;
 pub mod line;
 mod printer;
+#[cfg(feature = "agent")]
+pub mod prometheus;
 pub mod text;
 
 use std::io;
