@@ -6,7 +6,9 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 mod cargo;
 mod ci;
+mod dashboards;
 mod demo;
+mod deploy;
 mod ebpf_toolchain;
 mod setup;
 mod steps;
@@ -36,6 +38,12 @@ enum Task {
         #[arg(short, long, value_enum, default_value = "text")]
         output: Output,
     },
+    /// Write Grafana's dashboards, `deploy/grafana`
+    Dashboards,
+    /// Write `deploy/kustomize` from the chart
+    Manifests,
+    /// Write what is generated in `deploy/`, and check it with helm, kubectl and promtool
+    Deploy,
     /// Everything that must pass before a change lands
     Ci,
 }
@@ -52,6 +60,9 @@ fn main() -> ExitCode {
         Task::Lint => ci::lint(),
         Task::Test { filters } => test::run(&filters),
         Task::Demo { output } => return demo::run(output),
+        Task::Dashboards => dashboards::write(),
+        Task::Manifests => deploy::manifests::write(),
+        Task::Deploy => deploy::check(),
         Task::Ci => ci::run(),
     };
     match done {

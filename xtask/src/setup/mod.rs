@@ -7,6 +7,7 @@ use std::fs;
 use anyhow::{Context as _, Result, bail};
 
 use crate::ebpf_toolchain::{self, Compiler};
+use tools::Scope;
 
 mod apt;
 mod linker;
@@ -27,7 +28,7 @@ const COMPILER_PACKAGES: &[&str] = &["rustc-web", "rust-web-src"];
 const LLVM_PACKAGES: &[&str] = &["llvm-22-dev", "libpolly-22-dev"];
 
 pub(crate) fn run(report: Report) -> Result<()> {
-    let missing = tools::missing();
+    let missing = tools::missing(Scope::Development);
     let toolchain = ebpf_toolchain::find();
     if missing.is_empty() && toolchain.is_ok() {
         if report == Report::Always {
@@ -35,18 +36,30 @@ pub(crate) fn run(report: Report) -> Result<()> {
         }
         return Ok(());
     }
-    if !missing.is_empty() {
-        apt::install(&tools::packages(&missing), &tools::reasons(&missing))?;
-        let still: Vec<_> = tools::missing().iter().map(|tool| tool.name).collect();
-        if !still.is_empty() {
-            bail!("installed, but don't run: {}", still.join(", "));
-        }
-    }
+    install(Scope::Development)?;
     if let Err(why) = toolchain {
         say(&format!("the kernel programs can't be built: {why}"));
         toolchain_for_kernel_programs()?;
     }
     say("done");
+    Ok(())
+}
+
+/// What checking `deploy/` needs beyond that.
+pub(crate) fn deploy() -> Result<()> {
+    install(Scope::Deploy)
+}
+
+fn install(scope: Scope) -> Result<()> {
+    let missing = tools::missing(scope);
+    if missing.is_empty() {
+        return Ok(());
+    }
+    apt::install(&tools::packages(&missing), &tools::reasons(&missing))?;
+    let still: Vec<_> = tools::missing(scope).iter().map(|tool| tool.name).collect();
+    if !still.is_empty() {
+        bail!("installed, but don't run: {}", still.join(", "));
+    }
     Ok(())
 }
 
