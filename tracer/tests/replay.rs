@@ -2,10 +2,19 @@
 
 use std::path::PathBuf;
 
-use tracer::{correlate::Correlator, event::record, verdict::Incident};
+use tracer::{
+    correlate::Correlator,
+    event::{Event, Record, record},
+    verdict::Incident,
+};
 
 /// The incidents of a capture, the last state of each.
 fn replay(name: &str) -> Vec<Incident> {
+    replay_with(name, |_| None)
+}
+
+/// The same, with what `before` puts before a record.
+fn replay_with(name: &str, mut before: impl FnMut(&Record) -> Option<Event>) -> Vec<Incident> {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("../tests/corpus/{name}.ndjson"));
     let mut reader = record::open(&path).expect("the capture can be read");
     let mut core = Correlator::new(reader.header.options.clone(), reader.snapshot.clone());
@@ -13,6 +22,9 @@ fn replay(name: &str) -> Vec<Incident> {
     for record in reader.by_ref() {
         let record = record.expect("each line is a record");
         at = record.at;
+        if let Some(event) = before(&record) {
+            core.push(Record { at, event }, &mut out);
+        }
         core.push(record, &mut out);
     }
     core.finish(at, &mut out);
@@ -87,6 +99,39 @@ replays! {
     selector_mismatch "selector-mismatch",
     upstream_timeout_nginx "upstream-timeout-nginx",
     wrong_target_port "wrong-target-port",
+}
+
+/// Replays with a failure lost at the first record, or as soon as an exchange was told; gives cause and what is said.
+fn with_a_loss(name: &str, early: bool) -> Vec<(String, Vec<String>)> {
+    let mut exchanges = 0;
+    let incidents = replay_with(name, |record| {
+        exchanges += u32::from(matches!(record.event, Event::Exchange(_)));
+        let now = if early { matches!(record.event, Event::Tick) && exchanges == 0 } else { exchanges == 1 };
+        now.then(|| Event::Lost { totals: vec![("failures".to_owned(), 1)] })
+    });
+    let told =
+        |i: Incident| (i.cause.id, i.evidence.into_iter().filter(|e| e.kind == "coverage").map(|e| e.text).collect());
+    incidents.into_iter().map(told).collect()
+}
+
+#[test]
+fn what_rests_on_absence_is_unknown_with_events_lost() {
+    for name in ["app-error-deep", "dns-timeout", "upstream-timeout-nginx"] {
+        let (cause, said) = with_a_loss(name, false).remove(0);
+        assert_eq!(cause, "unknown", "{name}");
+        assert!(said[0].contains("rests on what wasn't seen"), "{name}: {said:?}");
+    }
+    let (cause, said) = with_a_loss("network-policy-drop-egress", false).remove(0);
+    assert_eq!((cause.as_str(), said.len()), ("network-policy-drop", 1));
+}
+
+#[test]
+fn what_was_lost_before_the_request_is_no_matter() {
+    for name in ["app-error-deep", "dns-timeout", "upstream-timeout-nginx"] {
+        for (cause, said) in with_a_loss(name, true) {
+            assert!(cause != "unknown" && said.is_empty(), "{name}: {cause} {said:?}");
+        }
+    }
 }
 
 #[test]

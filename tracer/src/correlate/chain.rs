@@ -10,6 +10,8 @@ use crate::{
 /// A chain of hops with what was found at its end.
 #[derive(Clone, Debug)]
 pub(crate) struct Chain<'a> {
+    /// When the outermost call began: what was lost since then may be missing here.
+    pub(crate) since: Ktime,
     pub(crate) hops: Vec<Hop>,
     /// How each call was linked to its request.
     pub(crate) links: Vec<Link>,

@@ -198,6 +198,7 @@ impl Correlator {
                 continue;
             }
             let mut branch = chain.clone();
+            branch.since = branch.since.min(connect.start_ns);
             self.follow(&mut branch, &call, until, Link::Time);
             let judgement = verdict::judge(&branch, &self.context());
             if !branches.iter().any(|(_, j)| j.fingerprint() == judgement.fingerprint()) {

@@ -42,6 +42,7 @@ impl Correlator {
         Context {
             snapshot: &self.snapshot,
             lost: self.lost_failures(),
+            lost_at: self.lost_at,
             wall_offset_ns: self.options.wall_offset_ns,
             node: self.node(),
         }
@@ -149,7 +150,7 @@ impl Correlator {
 
     /// Whether records that could show a call are missing since then.
     pub(crate) fn blind_since(&self, from: Ktime) -> bool {
-        self.lost_failures() > 0 || self.overwritten_at.is_some_and(|at| at >= from)
+        [self.lost_at, self.overwritten_at].into_iter().flatten().any(|at| at >= from)
     }
 
     /// Why the container counts as a relay, if it does.

@@ -7,6 +7,8 @@ use crate::event::{Actor, Dns, Ktime, Role};
 /// Queries of one lookup come close together; a resolver's retry waits up to its timeout (5 s by default).
 const GAP_NS: u64 = 6_000_000_000;
 const BOUND: usize = 20_000;
+/// Questions of one lookup that are told apart: six search domains (the most that resolv.conf(5) takes), twice.
+const QUESTIONS: usize = 16;
 /// Queries younger than this when their request failed weren't waited for.
 const GRACE_NS: u64 = 5_000_000;
 /// The domain that nearly every cluster uses; others are learned from `.svc.` in the names themselves.
@@ -21,6 +23,14 @@ pub(crate) enum LookupOutcome {
     Timeout,
 }
 
+/// One name and type that was asked for, and how the last try ended.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Question {
+    name: String,
+    query_type: String,
+    outcome: LookupOutcome,
+}
+
 /// A name that someone wanted.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Lookup {
@@ -31,12 +41,13 @@ pub(crate) struct Lookup {
     pub(crate) start_ns: Ktime,
     pub(crate) end_ns: Ktime,
     pub(crate) outcome: LookupOutcome,
-    pub(crate) queries: u32,
+    /// Datagrams or segments, repeated ones included.
     pub(crate) transmissions: u32,
+    /// What was asked: expansions of the name, A beside AAAA.
+    pub(crate) questions: Vec<Question>,
     pub(crate) client: SocketAddr,
     pub(crate) clients: Vec<SocketAddr>,
     pub(crate) resolver: SocketAddr,
-    pub(crate) rcode: Option<u8>,
     /// Its transactions.
     pub(crate) numbers: Vec<u64>,
 }
@@ -67,6 +78,7 @@ impl Lookups {
                 && other.local == dns.local
                 && other.cgroup == dns.cgroup
                 && other.name == dns.name
+                && other.query_type == dns.query_type
         };
         if dns.role == Role::Server {
             if dns.rcode.is_none() {
@@ -127,20 +139,19 @@ impl Lookups {
                     && (l.name == *base || extends(base, &l.name) || extends(&l.name, base))
             };
             match found.iter_mut().rev().find(same) {
-                Some(lookup) => lookup.merge(dns, base, outcome),
+                Some(lookup) => lookup.merge(dns, base, outcome, until),
                 None => found.push(Lookup {
                     cgroup: dns.cgroup,
                     actor: dns.actor,
                     name: base.clone(),
                     start_ns: dns.start_ns,
-                    end_ns: dns.end_ns,
+                    end_ns: dns.end_ns.min(until),
                     outcome,
-                    queries: 1,
                     transmissions: dns.transmissions,
+                    questions: vec![Question::new(dns, outcome)],
                     client: dns.local,
                     clients: vec![dns.local],
                     resolver: dns.remote,
-                    rcode: dns.rcode,
                     numbers: vec![number(dns)],
                 }),
             }
@@ -159,10 +170,27 @@ impl Lookup {
         self.outcome != LookupOutcome::Answered
     }
 
-    fn merge(&mut self, dns: &Dns, base: &str, outcome: LookupOutcome) {
+    /// How often a question was asked again, by the same or another socket.
+    pub(crate) fn retries(&self) -> u32 {
+        self.transmissions.saturating_sub(self.questions.len() as u32)
+    }
+
+    /// Time from the first query to the last answer, or to when nobody waited any more.
+    pub(crate) fn wasted_ms(&self) -> u64 {
+        self.end_ns.saturating_sub(self.start_ns) / 1_000_000
+    }
+
+    fn merge(&mut self, dns: &Dns, base: &str, outcome: LookupOutcome, until: Ktime) {
         self.start_ns = self.start_ns.min(dns.start_ns);
-        self.end_ns = self.end_ns.max(dns.end_ns);
-        self.queries += 1;
+        self.end_ns = self.end_ns.max(dns.end_ns.min(until));
+        let room = self.questions.len() < QUESTIONS;
+        match self.questions.iter_mut().find(|q| q.name == dns.name && q.query_type == dns.query_type) {
+            // A retry that was answered makes the try before it good.
+            Some(question) if outcome != LookupOutcome::Timeout => question.outcome = outcome,
+            Some(_) => {}
+            None if room => self.questions.push(Question::new(dns, outcome)),
+            None => {}
+        }
         self.transmissions += dns.transmissions;
         self.numbers.push(number(dns));
         if !self.clients.contains(&dns.local) && self.clients.len() < 32 {
@@ -171,18 +199,23 @@ impl Lookup {
         if base.len() < self.name.len() {
             base.clone_into(&mut self.name);
         }
-        let rank = |o: LookupOutcome| match o {
+        let rank = |outcome: LookupOutcome| match outcome {
             LookupOutcome::Answered => 3,
             LookupOutcome::Timeout => 2,
             LookupOutcome::ServerFailure(_) => 1,
             LookupOutcome::NoSuchName => 0,
         };
-        if rank(outcome) >= rank(self.outcome) {
-            self.outcome = outcome;
-            self.rcode = dns.rcode;
+        self.outcome = self.questions.iter().map(|q| q.outcome).max_by_key(|o| rank(*o)).unwrap_or(outcome);
+        if outcome == self.outcome {
             self.client = dns.local;
             self.resolver = dns.remote;
         }
+    }
+}
+
+impl Question {
+    fn new(dns: &Dns, outcome: LookupOutcome) -> Self {
+        Self { name: dns.name.clone(), query_type: dns.query_type.clone(), outcome }
     }
 }
 
@@ -228,5 +261,41 @@ mod tests {
     fn a_node_domain_behind_a_name_extends_it() {
         assert!(extends("api.example.com.ec2.internal", "api.example.com"));
         assert!(!extends("api.example.community", "api.example.com"));
+    }
+
+    #[test]
+    fn expansions_and_retries_are_one_lookup() {
+        let query = |port: u16, start_ns, name: &str, query_type: &str, rcode| Dns {
+            role: Role::Client,
+            netns: 1,
+            cgroup: 7,
+            local: SocketAddr::from(([10, 1, 0, 5], port)),
+            remote: SocketAddr::from(([10, 96, 0, 10], 53)),
+            actor: Actor { tgid: 9, tid: 9 },
+            comm: "app".to_owned(),
+            start_ns,
+            end_ns: start_ns + 10_000_000,
+            transmissions: 1,
+            tcp: false,
+            name: name.to_owned(),
+            query_type: query_type.to_owned(),
+            rcode,
+            addresses: vec![],
+        };
+        let mut lookups = Lookups::default();
+        for (port, at, name, kind, rcode) in [
+            (1, 0, "cartt.shop.svc.cluster.local", "A", None),
+            (2, 1_000_000_000, "cartt.shop.svc.cluster.local", "A", Some(3)),
+            (2, 1_000_000_000, "cartt.shop.svc.cluster.local", "AAAA", Some(3)),
+            (3, 1_020_000_000, "cartt", "A", Some(3)),
+        ] {
+            lookups.add(query(port, at, name, kind, rcode), Some("shop"));
+        }
+        let found = lookups.fold(0, Ktime::MAX, |cgroup| cgroup == 7);
+        assert_eq!(found.len(), 1);
+        let lookup = &found[0];
+        assert_eq!((lookup.name.as_str(), lookup.questions.len(), lookup.retries()), ("cartt", 3, 1));
+        assert_eq!(lookup.outcome, LookupOutcome::NoSuchName);
+        assert_eq!((lookup.wasted_ms(), lookup.clients.len()), (1030, 3));
     }
 }

@@ -30,7 +30,7 @@ mod options;
 mod symptom;
 mod window;
 
-pub(crate) use chain::{Chain, ConnectLeaf, Leaf, ServerLeaf, Target};
+pub(crate) use chain::{Chain, ConnectLeaf, Leaf, LookupLeaf, ServerLeaf, Target};
 pub(crate) use identity::{Identity, Who, service_name};
 pub(crate) use leaf::ECONNREFUSED;
 pub(crate) use lookup::LookupOutcome;
@@ -58,6 +58,8 @@ pub struct Correlator {
     consumed: FxHashMap<u64, Ktime>,
     incidents: fold::Incidents,
     lost: Vec<(String, u64)>,
+    /// When events that may be evidence were last found lost.
+    pub(crate) lost_at: Option<Ktime>,
     /// When flight records were last found overwritten before they were read.
     pub(crate) overwritten_at: Option<Ktime>,
     wants: Vec<Want>,
@@ -65,6 +67,7 @@ pub struct Correlator {
     now: Ktime,
     finishing: bool,
     opaque_tls: u64,
+    joined: u64,
 }
 
 impl Correlator {
@@ -82,12 +85,14 @@ impl Correlator {
             consumed: FxHashMap::default(),
             incidents: fold::Incidents::default(),
             lost: Vec::new(),
+            lost_at: None,
             overwritten_at: None,
             wants: Vec::new(),
             wanted_processes: FxHashSet::default(),
             now: 0,
             finishing: false,
             opaque_tls: 0,
+            joined: 0,
         }
     }
 
@@ -121,6 +126,7 @@ impl Correlator {
         Coverage {
             lost_events: self.losses().map(|(_, count)| count).sum(),
             opaque_tls_processes: self.opaque_tls,
+            joined_connections: self.joined,
             notes,
         }
     }
@@ -250,9 +256,14 @@ impl Correlator {
                 if flight(&totals) > flight(&self.lost) {
                     self.overwritten_at = Some(at);
                 }
+                let before = self.lost_failures();
                 self.lost = totals;
+                if self.lost_failures() > before {
+                    self.lost_at = Some(at);
+                }
             }
             Event::Opaque { processes } => self.opaque_tls = processes,
+            Event::Joined { connections } => self.joined = connections,
             Event::Cgroup { .. } | Event::Host(_) | Event::Tick => {}
         }
     }

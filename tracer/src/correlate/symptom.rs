@@ -231,6 +231,7 @@ impl Correlator {
     /// The chain below a symptom and the verdict on it; no verdict when it is no incident at all.
     fn explain(&self, call: &Call) -> (OwnedChain, Option<verdict::Judgement>) {
         let mut chain = Chain {
+            since: call.start(),
             hops: Vec::new(),
             links: Vec::new(),
             leaf: Leaf::Ambiguous(Vec::new()),
@@ -258,7 +259,7 @@ impl Correlator {
             other => self.end_with(&mut chain, other, other.end(), Link::Root),
         }
         let judgement = verdict::judge(&chain, &self.context());
-        let Chain { hops, links, leaf: _, passed, consumed } = chain;
+        let Chain { hops, links, passed, consumed, .. } = chain;
         (OwnedChain { hops, links, passed, consumed }, Some(judgement))
     }
 }

@@ -55,6 +55,10 @@ pub enum Event {
     Opaque {
         processes: u64,
     },
+    /// How many connections were seen so far that had been open before.
+    Joined {
+        connections: u64,
+    },
     /// Time passes; nothing else makes it pass for the core.
     Tick,
 }

@@ -133,6 +133,7 @@ impl<S: Sink> Feed<S> {
         CoverageLine {
             lost_events: coverage.lost_events.max(self.lost.values().sum()),
             opaque_tls_processes: coverage.opaque_tls_processes,
+            joined_connections: coverage.joined_connections,
             lost: self.lost.clone(),
             // Without those of an incident, which has no other place for what was lost.
             notes: self.correlator.options().notes.clone(),

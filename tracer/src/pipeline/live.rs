@@ -146,8 +146,11 @@ impl<S: Sink> Live<S> {
                 () = tokio::time::sleep(pause) => {}
                 ready = self.kernel.rings.ready() => ready.map_err(PipelineError::Wait)?,
             }
-            self.drain()?;
-            let now = clock::monotonic_ns();
+            let newest = self.drain()?;
+            // Before time passes for the core, it is told what it asked for: on a busy node a verdict may be due already.
+            self.answer()?;
+            // Nor does time pass what still waits in the rings.
+            let now = newest.unwrap_or_else(clock::monotonic_ns);
             if now.saturating_sub(self.last_tick) >= TICK_NS {
                 self.last_tick = now;
                 self.tick(now)?;
@@ -164,7 +167,7 @@ impl<S: Sink> Live<S> {
         self.feed.progress().clear();
         // What arrives while this is read belongs to the next capture.
         for _ in 0..LAST_BATCHES {
-            if !self.drain()? {
+            if self.drain()?.is_none() {
                 break;
             }
         }
@@ -184,8 +187,8 @@ impl<S: Sink> Live<S> {
         feed.conclude(summary)
     }
 
-    /// Takes what the rings hold, at most [`BATCH`] events; true if more may wait.
-    fn drain(&mut self) -> Result<bool, PipelineError> {
+    /// Takes what the rings hold, at most [`BATCH`] events; the time of the newest if more may wait.
+    fn drain(&mut self) -> Result<Option<Ktime>, PipelineError> {
         let Self { kernel, naming, losses, .. } = self;
         let Kernel { rings, session, symbols, .. } = kernel;
         let mut names = KernelNames { features: &session.features, symbols };
@@ -202,14 +205,15 @@ impl<S: Sink> Live<S> {
         });
         // Stable: the rings are read failures first, and each CPU's events are in order.
         batch.sort_by_key(|record| record.at);
+        let newest = batch.last().map(|record| record.at);
         self.tell(batch)?;
-        Ok(drained.more)
+        Ok(newest.filter(|_| drained.more))
     }
 
     fn tick(&mut self, now: Ktime) -> Result<(), PipelineError> {
         let overdue = sweep::overdue(&self.kernel, &mut self.losses, now)?;
         self.tell(overdue)?;
-        if let Some(event) = self.losses.changed(&self.kernel)? {
+        for event in self.losses.changed(&self.kernel)? {
             self.feed.push(Record { at: now, event })?;
         }
         if now.saturating_sub(self.last_second) >= SECOND_NS {

@@ -91,7 +91,12 @@ fn cgroup_of(event: &Event) -> Option<u64> {
         Event::Drop(_) | Event::Icmp(_) => 0,
         Event::Dns(dns) => dns.cgroup,
         Event::Process(process) => process.cgroup,
-        Event::Cgroup { .. } | Event::Host(_) | Event::Lost { .. } | Event::Opaque { .. } | Event::Tick => 0,
+        Event::Cgroup { .. }
+        | Event::Host(_)
+        | Event::Lost { .. }
+        | Event::Opaque { .. }
+        | Event::Joined { .. }
+        | Event::Tick => 0,
     };
     (id != 0).then_some(id)
 }
@@ -112,6 +117,7 @@ fn is_by(event: &Event, tgid: u32) -> bool {
         | Event::Host(_)
         | Event::Lost { .. }
         | Event::Opaque { .. }
+        | Event::Joined { .. }
         | Event::Tick => 0,
     };
     by != 0 && by == tgid

@@ -27,6 +27,7 @@ pub(super) struct Losses {
     flight: u64,
     last_look: Ktime,
     told: Vec<(String, u64)>,
+    joined: u64,
 }
 
 impl Losses {
@@ -41,9 +42,15 @@ impl Losses {
         }
     }
 
-    /// Totals, if they changed.
-    pub(super) fn changed(&mut self, kernel: &Kernel) -> Result<Option<Event>, MapError> {
+    /// Totals that changed.
+    pub(super) fn changed(&mut self, kernel: &Kernel) -> Result<Vec<Event>, MapError> {
         let stats = kernel.tables.stats()?;
+        let mut events = Vec::new();
+        let connections = stats[Stat::Joined as usize];
+        if connections != self.joined {
+            self.joined = connections;
+            events.push(Event::Joined { connections });
+        }
         let lost = |stat: Stat| {
             use Stat::{Flight, Joined, Requests, Retransmits, Tls};
             !matches!(stat, Flight | Joined | Requests | Retransmits | Tls)
@@ -57,11 +64,11 @@ impl Losses {
         totals.push(("flight".to_owned(), self.flight));
         totals.push(("decode".to_owned(), self.undecodable));
         totals.retain(|(_, count)| *count > 0);
-        if totals == self.told {
-            return Ok(None);
+        if totals != self.told {
+            self.told.clone_from(&totals);
+            events.push(Event::Lost { totals });
         }
-        self.told.clone_from(&totals);
-        Ok(Some(Event::Lost { totals }))
+        Ok(events)
     }
 }
 

@@ -152,6 +152,7 @@ pub struct Latency {
 pub struct CoverageLine {
     pub lost_events: u64,
     pub opaque_tls_processes: u64,
+    pub joined_connections: u64,
     /// Losses by place; only places that lost something.
     pub lost: BTreeMap<String, u64>,
     /// Sentences: what this kernel lacks, and what that costs.

@@ -159,5 +159,8 @@ pub struct Evidence {
 pub struct Coverage {
     pub lost_events: u64,
     pub opaque_tls_processes: u64,
+    /// Connections that were open before they were observed: what they carried earlier isn't known.
+    #[serde(default)]
+    pub joined_connections: u64,
     pub notes: Vec<String>,
 }

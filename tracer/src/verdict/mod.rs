@@ -5,7 +5,7 @@ mod incident;
 mod judgement;
 mod rules;
 
-use crate::{correlate::Chain, k8s::snapshot::Snapshot};
+use crate::{correlate::Chain, event::Ktime, k8s::snapshot::Snapshot};
 
 pub use incident::{Cause, Coverage, Evidence, Hop, Incident, Link, Origin, SCHEMA, Symptom, SymptomKind};
 pub use judgement::cause;
@@ -17,6 +17,8 @@ pub(crate) struct Context<'a> {
     pub(crate) snapshot: &'a Snapshot,
     /// Events lost that may have been evidence.
     pub(crate) lost: u64,
+    /// When the last of them were.
+    pub(crate) lost_at: Option<Ktime>,
     pub(crate) wall_offset_ns: i64,
     /// This node's name in the cluster.
     pub(crate) node: Option<String>,
@@ -27,6 +29,19 @@ impl Context<'_> {
         Some(rfc3339(ktime, self.wall_offset_ns))
     }
 }
+
+/// Causes that are told because nothing else was seen: with events lost they are guesses.
+const ON_ABSENCE: [&str; 9] = [
+    cause::APP_ERROR,
+    cause::CONNECT_TIMEOUT,
+    cause::CONNECTION_RESET,
+    cause::DNS_TIMEOUT,
+    cause::EXTERNAL_UNAVAILABLE,
+    cause::GATEWAY_ALTERED,
+    cause::GATEWAY_NO_UPSTREAM,
+    cause::RATE_LIMITED,
+    cause::UPSTREAM_TIMEOUT,
+];
 
 /// The first rule that knows the cause; `unknown` if none does.
 pub(crate) fn judge(chain: &Chain<'_>, context: &Context<'_>) -> Judgement {
@@ -40,13 +55,14 @@ pub(crate) fn judge(chain: &Chain<'_>, context: &Context<'_>) -> Judgement {
             Link::Time => 0.95,
         };
     }
-    if context.lost > 0 {
-        judgement.confidence *= 0.7;
-        judgement.evidence.push(evidence(
-            "coverage",
-            None,
-            format!("{} events that may be evidence were lost", context.lost),
-        ));
+    if context.lost_at.is_some_and(|at| at >= chain.since) {
+        let rests = ON_ABSENCE.contains(&judgement.cause);
+        judgement.confidence *= if rests { 0.3 } else { 0.7 };
+        let mut text = format!("events that may be evidence were lost meanwhile ({} in all)", context.lost);
+        if rests {
+            text += &format!(": {} rests on what wasn't seen", judgement.cause);
+        }
+        judgement.evidence.push(evidence("coverage", context.lost_at.and_then(|at| context.at(at)), text));
     }
     judgement
 }

@@ -128,12 +128,17 @@ fn links(incident: &Incident) -> Option<String> {
 }
 
 fn coverage(coverage: &Coverage) -> String {
-    let Coverage { lost_events, opaque_tls_processes, notes } = coverage;
+    let Coverage { lost_events, opaque_tls_processes, joined_connections, notes } = coverage;
     let mut parts = vec![format!("{lost_events} events lost")];
     match opaque_tls_processes {
         0 => {}
         1 => parts.push("1 process with opaque TLS".to_owned()),
         more => parts.push(format!("{more} processes with opaque TLS")),
+    }
+    match joined_connections {
+        0 => {}
+        1 => parts.push("1 connection joined in the middle".to_owned()),
+        more => parts.push(format!("{more} connections joined in the middle")),
     }
     parts.extend(notes.iter().map(|note| escape(note).into_owned()));
     parts.join(" · ")

@@ -58,7 +58,7 @@ fn name(workload: &WorkloadSummary) -> String {
 }
 
 pub(super) fn coverage(out: &mut impl Write, coverage: &CoverageLine, width: Option<usize>) -> io::Result<()> {
-    let CoverageLine { lost_events, opaque_tls_processes, lost, notes } = coverage;
+    let CoverageLine { lost_events, opaque_tls_processes, joined_connections, lost, notes } = coverage;
     writeln!(out)?;
     let mut text = format!("{lost_events} events lost");
     if !lost.is_empty() {
@@ -67,6 +67,9 @@ pub(super) fn coverage(out: &mut impl Write, coverage: &CoverageLine, width: Opt
     }
     if *opaque_tls_processes > 0 {
         text += &format!(" · {opaque_tls_processes} with opaque TLS");
+    }
+    if *joined_connections > 0 {
+        text += &format!(" · {joined_connections} connections joined in the middle");
     }
     keyword(out, "coverage", &text, width)?;
     notes.iter().try_for_each(|note| keyword(out, "", &escape(note), width))

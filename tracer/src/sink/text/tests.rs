@@ -157,6 +157,7 @@ fn the_end() {
     let coverage = CoverageLine {
         lost_events: 5,
         opaque_tls_processes: 2,
+        joined_connections: 3,
         lost: [("events".to_owned(), 5)].into(),
         notes: vec!["hook icmp_send is not attached: this kernel has no tracepoint icmp_send".to_owned()],
     };

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::{
-    correlate::{ConnectLeaf, Identity, ServerLeaf, Target, Who, service_name},
+    correlate::{ConnectLeaf, Identity, LookupLeaf, LookupOutcome, ServerLeaf, Target, Who, service_name},
     event::{Drop, Exchange, Outcome, Process},
     k8s::model::{Pod, Protocol},
     verdict::{Context, Evidence, Origin, evidence},
@@ -66,6 +66,42 @@ pub(super) fn connect_evidence(context: &Context<'_>, leaf: &ConnectLeaf<'_>) ->
         .with("errno", c.error)
         .with("syn_retransmits", c.syn_retransmits)
         .with("caller", leaf.caller.label())
+}
+
+/// What was asked of which resolver, how it ended, and what it cost.
+pub(super) fn lookup_evidence(context: &Context<'_>, leaf: &LookupLeaf<'_>) -> Evidence {
+    let lookup = &leaf.lookup;
+    let (questions, retries, ms) = (lookup.questions.len(), lookup.retries(), lookup.wasted_ms());
+    let outcome = match lookup.outcome {
+        LookupOutcome::Timeout if leaf.icmp.is_some() => "rejected".to_owned(),
+        LookupOutcome::Timeout => "no answer".to_owned(),
+        LookupOutcome::Answered => rcode(0),
+        LookupOutcome::NoSuchName => rcode(3),
+        LookupOutcome::ServerFailure(code) => rcode(code),
+    };
+    let (asker, resolver, name) = (leaf.asker.label(), lookup.resolver, &lookup.name);
+    let text =
+        format!("{asker} asked {resolver} for {name}: {outcome}; {questions} questions, {retries} retries, {ms} ms");
+    evidence("dns", context.at(lookup.end_ns), text)
+        .with("name", name.as_str())
+        .with("resolver", resolver.to_string())
+        .with("outcome", outcome)
+        .with("questions", questions)
+        .with("retries", retries)
+        .with("wasted_ms", ms)
+}
+
+/// RFC 1035 section 4.1.1.
+pub(super) fn rcode(code: u8) -> String {
+    match code {
+        0 => "NOERROR".to_owned(),
+        1 => "FORMERR".to_owned(),
+        2 => "SERVFAIL".to_owned(),
+        3 => "NXDOMAIN".to_owned(),
+        4 => "NOTIMP".to_owned(),
+        5 => "REFUSED".to_owned(),
+        other => format!("RCODE {other}"),
+    }
 }
 
 pub(super) fn drop_evidence(context: &Context<'_>, at: u64, drop: &Drop, pod: Option<&Pod>) -> Evidence {

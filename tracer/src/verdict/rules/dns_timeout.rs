@@ -1,6 +1,6 @@
 //! `dns-timeout`: queries without an answer; which resolver, how often retried.
 
-use super::common::{target_label, target_origin};
+use super::common::{lookup_evidence, target_label, target_origin};
 use crate::{
     correlate::{Chain, Leaf, LookupOutcome, Who, service_name},
     verdict::{Context, Judgement, Origin, cause, evidence},
@@ -34,21 +34,8 @@ pub(super) fn judge(chain: &Chain<'_>, context: &Context<'_>) -> Option<Judgemen
         Some(who) => format!("the query reached {} and stayed there", who.label()),
         None => "the query wasn't seen to reach a resolver on this node".to_owned(),
     };
-    let text = format!(
-        "{} asked {} for {} ({} queries): no answer",
-        leaf.asker.label(),
-        lookup.resolver,
-        lookup.name,
-        lookup.transmissions
-    );
     let found = Judgement::new(cause::DNS_TIMEOUT, 0.95, summary)
-        .because([
-            evidence("dns", context.at(lookup.end_ns), text)
-                .with("name", lookup.name.as_str())
-                .with("queries", lookup.transmissions)
-                .with("resolver", lookup.resolver.to_string()),
-            evidence("dns", None, reached),
-        ])
+        .because([lookup_evidence(context, leaf), evidence("dns", None, reached)])
         .next(next(&origin, leaf.reached.as_ref()));
     Some(found.origin(origin))
 }

@@ -1,5 +1,6 @@
 //! `dns-unavailable`: the cluster's DNS Service has no ready endpoint, or its queries are refused.
 
+use super::common::lookup_evidence;
 use crate::{
     correlate::{Chain, Leaf, LookupOutcome, service_name},
     verdict::{Context, Judgement, Origin, cause, evidence},
@@ -19,12 +20,6 @@ pub(super) fn judge(chain: &Chain<'_>, context: &Context<'_>) -> Option<Judgemen
     }
     let name = service_name(service);
     let why = if empty { "has no ready endpoint" } else { "refuses queries" };
-    let text = format!(
-        "{} asked {} for {}: refused or not answered",
-        leaf.asker.label(),
-        leaf.lookup.resolver,
-        leaf.lookup.name
-    );
     let mut found = Judgement::new(cause::DNS_UNAVAILABLE, 0.95, format!("the cluster's DNS Service {name} {why}"))
         .origin(Origin {
             namespace: Some(service.metadata.namespace.clone()),
@@ -32,7 +27,7 @@ pub(super) fn judge(chain: &Chain<'_>, context: &Context<'_>) -> Option<Judgemen
             address: Some(leaf.lookup.resolver.to_string()),
             ..Origin::default()
         })
-        .because([evidence("dns", context.at(leaf.lookup.end_ns), text).with("name", leaf.lookup.name.as_str())]);
+        .because([lookup_evidence(context, leaf)]);
     if let Some((at, icmp)) = &leaf.icmp {
         let text = format!("ICMP {}/{} answered the query", icmp.icmp_type, icmp.icmp_code);
         found = found.because([evidence("icmp", context.at(*at), text)]);

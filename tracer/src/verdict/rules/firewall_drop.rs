@@ -1,11 +1,11 @@
 //! `firewall-drop`: a filter dropped a packet of the flow and no NetworkPolicy explains it. Says where.
 
-use super::common::{connect_evidence, drop_evidence, pod_origin, target_label};
+use super::common::{connect_evidence, drop_evidence, lookup_evidence, pod_origin, target_label};
 use crate::{
     correlate::{Chain, Leaf, Target},
     event::Drop,
     k8s::model::Pod,
-    verdict::{Context, Evidence, Judgement, Origin, cause, evidence},
+    verdict::{Context, Evidence, Judgement, Origin, cause},
 };
 
 pub(super) fn judge(chain: &Chain<'_>, context: &Context<'_>) -> Option<Judgement> {
@@ -15,9 +15,7 @@ pub(super) fn judge(chain: &Chain<'_>, context: &Context<'_>) -> Option<Judgemen
             (&leaf.drops, leaf.drop_pod, &leaf.target, connect_evidence(context, leaf))
         }
         Leaf::Lookup(leaf) if leaf.icmp.is_none() => {
-            let text =
-                format!("{} asked {} for {}: no answer", leaf.asker.label(), leaf.lookup.resolver, leaf.lookup.name);
-            (&leaf.drops, leaf.drop_pod, &leaf.target, evidence("dns", context.at(leaf.lookup.end_ns), text))
+            (&leaf.drops, leaf.drop_pod, &leaf.target, lookup_evidence(context, leaf))
         }
         _ => return None,
     };

@@ -1,7 +1,7 @@
 //! `network-policy-drop`: a packet of the flow was dropped or rejected, and the NetworkPolicies deny the flow in its
 //! initiating direction. The packet alone could be a firewall's; the policies alone could be unenforced: it takes both.
 
-use super::common::{connect_evidence, drop_evidence, flow_port, pod_origin, protocol_of};
+use super::common::{connect_evidence, drop_evidence, flow_port, lookup_evidence, pod_origin, protocol_of};
 use crate::{
     correlate::{Chain, Leaf, Target},
     event::Drop,
@@ -30,9 +30,7 @@ pub(super) fn judge(chain: &Chain<'_>, context: &Context<'_>) -> Option<Judgemen
             let (_, first) = leaf.drops.first()?;
             let from = leaf.asker_pod.map_or(Party::Address(leaf.lookup.client.ip()), Party::Pod);
             let port = flow_port(&leaf.drops, &leaf.target, leaf.lookup.resolver, leaf.lookup.client);
-            let text =
-                format!("{} asked {} for {}: no answer", leaf.asker.label(), leaf.lookup.resolver, leaf.lookup.name);
-            let extra = evidence("dns", context.at(leaf.lookup.end_ns), text);
+            let extra = lookup_evidence(context, leaf);
             policy(
                 context,
                 from,
