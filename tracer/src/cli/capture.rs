@@ -12,6 +12,7 @@ use crate::correlate::Selection;
 use crate::host::HostRoot;
 use crate::kernel;
 use crate::pipeline::{Live, PipelineError, Setup, Stop};
+use crate::sink::Printer;
 
 /// Observe this node: incidents as they happen, then a summary
 ///
@@ -70,7 +71,7 @@ impl Capture {
         let snapshot = args::snapshot(&self.kube_dump)?.unwrap_or_default();
         let host_root = HostRoot::new(&self.host_root);
         let setup = Setup {
-            node: self.node_name.or_else(|| host_name(&host_root)),
+            node: self.node_name.or_else(|| host_root.host_name()),
             kernel: kernel::Options {
                 host_root,
                 cgroup: self.cgroup,
@@ -83,7 +84,6 @@ impl Capture {
                 service: self.service.map(|name| name.0),
             },
             snapshot,
-            events: self.events,
             file: self.write,
         };
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -93,15 +93,9 @@ impl Capture {
         let sink = output::sink(self.output);
         let finished = runtime.block_on(async {
             let stop = Stop::new(self.duration).map_err(PipelineError::Wait)?;
-            Live::start(setup, sink)?.run(stop).await
+            Live::start(setup, |offset| Printer::new(sink, self.events, offset))?.run(stop).await
         })?;
         let failed = self.fail_on_incident && finished.incidents > 0;
         Ok(if failed { Exit::Incidents } else { Exit::Fine })
     }
-}
-
-/// The host's, not that of a container.
-fn host_name(root: &HostRoot) -> Option<String> {
-    let name = std::fs::read_to_string(root.path("/proc/sys/kernel/hostname")).ok()?;
-    Some(name.trim().to_owned()).filter(|name| !name.is_empty())
 }

@@ -5,6 +5,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+#[cfg(feature = "agent")]
+pub mod agent;
 pub mod args;
 pub mod capture;
 pub mod doctor;
@@ -45,6 +47,8 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Capture(capture::Capture),
+    #[cfg(feature = "agent")]
+    Agent(agent::Agent),
     Explain(explain::Explain),
     Policy(policy::PolicyArgs),
     Doctor(doctor::Doctor),
@@ -65,6 +69,8 @@ impl Cli {
     pub fn run(self) -> anyhow::Result<Exit> {
         match self.command {
             Command::Capture(capture) => capture.run(),
+            #[cfg(feature = "agent")]
+            Command::Agent(agent) => agent.run(),
             Command::Explain(explain) => explain.run(),
             Command::Doctor(doctor) => Ok(if doctor.run()? { Exit::Fine } else { Exit::CannotRun }),
             // A denied flow is an answer, not a failure: `allowed` says which.

@@ -27,6 +27,7 @@ mod leaf;
 mod link;
 mod lookup;
 mod options;
+mod owner;
 mod symptom;
 mod window;
 
@@ -35,6 +36,7 @@ pub(crate) use identity::{Identity, Who, service_name};
 pub(crate) use leaf::ECONNREFUSED;
 pub(crate) use lookup::LookupOutcome;
 pub use options::{Options, Selection, Want};
+pub use owner::{Owner, Peer};
 use symptom::Symptom;
 
 /// A DNS query this old won't be answered: resolvers wait 5 s by default.

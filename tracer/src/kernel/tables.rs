@@ -63,6 +63,11 @@ impl Tables {
         Ok(sums.into_iter().collect())
     }
 
+    /// One statistic.
+    pub fn stat(&self, stat: Stat) -> Result<u64, MapError> {
+        Ok(self.stats.get(&(stat as u32))?.iter().sum())
+    }
+
     /// Forgets a count that hasn't changed for long. A request at this very moment may go uncounted.
     pub fn forget_counter(&self, key: &CounterKey) -> Result<(), MapError> {
         self.counters.delete(key).map(drop)

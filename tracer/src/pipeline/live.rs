@@ -11,9 +11,10 @@ use super::answer::Node;
 use super::feed::Feed;
 use super::hybrid::Hybrid;
 use super::kernel_counts::{self, CgroupName};
+use super::listener::Listener;
 use super::naming::Naming;
 use super::progress::Progress;
-use super::stop::{self, Stop};
+use super::stop::Stop;
 use super::sweep::{self, Losses};
 use super::{Finished, PipelineError, object};
 use crate::clock;
@@ -25,7 +26,6 @@ use crate::host::proc::Proc;
 use crate::k8s::Snapshot;
 use crate::kernel::{self, Kernel, KernelNames};
 use crate::sink::line::{Ready, SkippedHook, SnapshotSize};
-use crate::sink::{Printer, Sink};
 use rustc_hash::FxHashSet;
 
 /// Events taken from the rings before anything else is looked at.
@@ -51,19 +51,17 @@ pub struct Setup {
     pub selection: Selection,
     pub node: Option<String>,
     pub snapshot: Snapshot,
-    /// Print every event, too.
-    pub events: bool,
     /// Where the capture is written, if it is.
     pub file: Option<PathBuf>,
 }
 
 /// Hooks attached, and everything that listens to them.
-pub struct Live<S> {
+pub struct Live<L> {
     kernel: Kernel,
     naming: Naming,
     hybrid: Hybrid,
     node: Node,
-    feed: Feed<S>,
+    feed: Feed<L>,
     losses: Losses,
     started: Ktime,
     last_tick: Ktime,
@@ -74,13 +72,14 @@ pub struct Live<S> {
     opaque: FxHashSet<(u64, u32)>,
 }
 
-impl<S: Sink> Live<S> {
-    /// Attaches the hooks and says so.
+impl<L: Listener> Live<L> {
+    /// Attaches the hooks and says so to the listener, which is made knowing what to add to the kernel's time for
+    /// wall-clock time.
     ///
     /// # Errors
     /// Where this node can't be observed, or the capture file or the output can't be written.
-    pub fn start(setup: Setup, sink: S) -> Result<Self, PipelineError> {
-        let Setup { kernel: options, selection, node: node_name, snapshot, events, file } = setup;
+    pub fn start(setup: Setup, listener: impl FnOnce(i64) -> L) -> Result<Self, PipelineError> {
+        let Setup { kernel: options, selection, node: node_name, snapshot, file } = setup;
         let kernel = Kernel::start(object::object(), &options)?;
         let session = &kernel.session;
         let wall_offset_ns = clock::wall_offset_ns();
@@ -105,8 +104,8 @@ impl<S: Sink> Live<S> {
         let naming = Naming::new(Cgroups::read(&session.cgroup_mount.path), core.cgroup.clone(), node.own_tgid());
         // Only a whole node's pods can be without directories of their own.
         let hybrid = Hybrid::new(Proc::new(&options.host_root), node.own_tgid(), core.cgroup.is_none());
-        let feed = Feed::new(Correlator::new(core, snapshot), Printer::new(sink, events, wall_offset_ns), file)
-            .with_progress(Progress::new());
+        let feed =
+            Feed::new(Correlator::new(core, snapshot), listener(wall_offset_ns), file).with_progress(Progress::new());
         let now = clock::monotonic_ns();
         let mut live = Self {
             kernel,
@@ -123,7 +122,7 @@ impl<S: Sink> Live<S> {
             look_wanted: false,
             opaque: FxHashSet::default(),
         };
-        live.feed.printer().ready(&ready).map_err(PipelineError::Output)?;
+        live.feed.listener().ready(&ready).map_err(PipelineError::Output)?;
         live.feed.progress().begin(ready.hooks.len(), ready.cgroup.as_deref());
         live.feed.push(Record { at: now, event: Event::Tick })?;
         let facts = live.node.initial(&live.naming);
@@ -154,7 +153,7 @@ impl<S: Sink> Live<S> {
             if now.saturating_sub(self.last_tick) >= TICK_NS {
                 self.last_tick = now;
                 self.tick(now)?;
-                if stop::is_stdout_closed() {
+                if self.feed.listener().is_abandoned() {
                     break;
                 }
             }
@@ -223,6 +222,7 @@ impl<S: Sink> Live<S> {
             self.count_opaque(now)?;
             self.feed.flush_file()?;
             self.show_progress(now)?;
+            self.feed.second(now, &self.kernel)?;
         }
         if now.saturating_sub(self.last_idle) >= IDLE_NS {
             self.last_idle = now;

@@ -13,6 +13,7 @@ mod answer;
 mod feed;
 mod hybrid;
 mod kernel_counts;
+mod listener;
 mod live;
 mod naming;
 mod object;
@@ -25,6 +26,7 @@ mod sweep;
 use std::io;
 use std::path::PathBuf;
 
+pub use listener::{Listener, Look};
 pub use live::{Live, Setup};
 pub use stop::Stop;
 

@@ -1,0 +1,122 @@
+//! The DaemonSet's process: the live pipeline without an end, its incidents and counts served and exported.
+//!
+//! ```text
+//!  thread `pipeline`: Live ─▶ Recorder ─┬▶ Metrics ──▶ GET /metrics
+//!                                       ├▶ Store ─┬──▶ GET /v1/incidents, server-sent events
+//!                                       │         ├──▶ journal
+//!                                       │         ╰──▶ OTLP
+//!                                       ╰▶ Status ───▶ GET /v1/status, /readyz, /healthz
+//! ```
+//!
+//! The pipeline has a thread of its own and never waits for a reader: everything it writes to is bounded memory behind a
+//! short lock, and readers take what changed since they last looked.
+
+pub mod config;
+mod count;
+mod journal;
+mod keeper;
+mod recorder;
+mod requests;
+mod server;
+mod shared;
+mod status;
+mod store;
+
+use std::sync::Arc;
+use std::thread;
+
+use anyhow::Context;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+
+use crate::clock;
+use crate::correlate::Selection;
+use crate::host::HostRoot;
+use crate::k8s::Snapshot;
+use crate::kernel;
+use crate::pipeline::{Live, PipelineError, Setup, Stop};
+use crate::sink::prometheus::Metrics;
+use config::Config;
+use keeper::Keeper;
+use recorder::Recorder;
+use shared::Shared;
+use store::Store;
+
+/// Observes until SIGTERM or SIGINT.
+///
+/// # Errors
+/// Where the node can't be observed, the address can't be listened on, or the journal can't be opened.
+pub fn run(config: Config, snapshot: Snapshot) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the asynchronous runtime")?;
+    runtime.block_on(serve(config, snapshot))
+}
+
+async fn serve(config: Config, snapshot: Snapshot) -> anyhow::Result<()> {
+    let listener = TcpListener::bind(config.listen).await.with_context(|| {
+        format!("cannot listen on {}; set `listen` to an address and port that are free", config.listen)
+    })?;
+    // Larger than any that an earlier process gave, at fewer than a million changes a second.
+    let first_revision = u64::try_from(clock::wall_ns() / 1000).unwrap_or_default();
+    let store = Store::new(config.incidents.max, first_revision);
+    let shared = Arc::new(Shared::new(Metrics::new(config.metrics.limits()), store));
+    let keeper = Keeper::open(&config.journal, &shared)?;
+    let server = tokio::spawn(server::serve(listener, Arc::clone(&shared), config.max_connections));
+    let (stop_keeping, keep) = oneshot::channel();
+    let kept = tokio::spawn(keeper.run(keep));
+
+    let observed = observe(config, snapshot, Arc::clone(&shared)).await;
+
+    shared.status().reason = Some("stopping".to_owned());
+    // Nobody waits for it if the journal failed.
+    let _gone = stop_keeping.send(());
+    kept.await.context("the journal's task failed")?;
+    server.abort();
+    observed
+}
+
+/// The pipeline, in a thread of its own.
+async fn observe(config: Config, snapshot: Snapshot, shared: Arc<Shared>) -> anyhow::Result<()> {
+    let (done, result) = oneshot::channel();
+    let pipeline = move || {
+        // Without a receiver the agent is gone.
+        let _gone = done.send(pipeline(&config, snapshot, shared));
+    };
+    thread::Builder::new().name("pipeline".to_owned()).spawn(pipeline).context("cannot start a thread")?;
+    result.await.context("the pipeline's thread failed")?
+}
+
+fn pipeline(config: &Config, snapshot: Snapshot, shared: Arc<Shared>) -> anyhow::Result<()> {
+    let host_root = HostRoot::new(&config.host_root);
+    let _statistics = match config.ebpf_statistics.then(kernel::count_runs) {
+        Some(Ok(counting)) => Some(counting),
+        Some(Err(error)) => {
+            tracing::warn!(%error, "the kernel doesn't count the programs' runs; it takes Linux 5.8 and CAP_SYS_ADMIN");
+            None
+        }
+        None => None,
+    };
+    let setup = Setup {
+        node: config.node_name.clone().or_else(|| host_root.host_name()),
+        kernel: kernel::Options {
+            host_root,
+            cgroup: config.cgroup.clone(),
+            min_status: config.min_status,
+            all_requests: false,
+        },
+        selection: Selection::default(),
+        snapshot,
+        file: None,
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the asynchronous runtime")?;
+    runtime.block_on(async {
+        let stop = Stop::new(None).map_err(PipelineError::Wait)?;
+        Live::start(setup, |offset| Recorder::new(shared, config, offset))?.run(stop).await
+    })?;
+    Ok(())
+}
