@@ -22,6 +22,7 @@ mod shared;
 mod status;
 mod store;
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 
@@ -30,6 +31,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
 use crate::clock;
+use crate::confine;
 use crate::correlate::Selection;
 use crate::host::HostRoot;
 use crate::k8s::Snapshot;
@@ -80,12 +82,24 @@ async fn serve(config: Config, snapshot: Snapshot) -> anyhow::Result<()> {
 /// The pipeline, in a thread of its own.
 async fn observe(config: Config, snapshot: Snapshot, shared: Arc<Shared>) -> anyhow::Result<()> {
     let (done, result) = oneshot::channel();
+    let (read, write) = files(&config);
     let pipeline = move || {
         // Without a receiver the agent is gone.
         let _gone = done.send(pipeline(&config, snapshot, shared));
     };
     thread::Builder::new().name("pipeline".to_owned()).spawn(pipeline).context("cannot start a thread")?;
+    confine::drop_all()?;
+    if !confine::restrict_files(&read, &write)? {
+        tracing::info!("this kernel has no landlock: files are protected by their permissions only");
+    }
     result.await.context("the pipeline's thread failed")?
+}
+
+/// What the threads that face the network read and write.
+fn files(config: &Config) -> (Vec<PathBuf>, Vec<PathBuf>) {
+    let otlp = [&config.otlp.ca_file, &config.otlp.cert_file, &config.otlp.key_file];
+    let journal = config.journal.path.as_ref().and_then(|path| path.parent());
+    (otlp.into_iter().flatten().cloned().collect(), journal.map(Path::to_owned).into_iter().collect())
 }
 
 fn pipeline(config: &Config, snapshot: Snapshot, shared: Arc<Shared>) -> anyhow::Result<()> {
@@ -116,7 +130,9 @@ fn pipeline(config: &Config, snapshot: Snapshot, shared: Arc<Shared>) -> anyhow:
         .context("cannot start the asynchronous runtime")?;
     runtime.block_on(async {
         let stop = Stop::new(None).map_err(PipelineError::Wait)?;
-        Live::start(setup, |offset| Recorder::new(shared, config, offset))?.run(stop).await
+        let live = Live::start(setup, |offset| Recorder::new(shared, config, offset))?;
+        confine::restrict_system_calls().map_err(PipelineError::Confine)?;
+        live.run(stop).await
     })?;
     Ok(())
 }

@@ -18,6 +18,7 @@ use super::stop::Stop;
 use super::sweep::{self, Losses};
 use super::{Finished, PipelineError, object};
 use crate::clock;
+use crate::confine;
 use crate::correlate::{Correlator, Options, Selection, Want};
 use crate::event::record::{self, Writer};
 use crate::event::{Event, HostFact, Ktime, Record, decode};
@@ -127,6 +128,7 @@ impl<L: Listener> Live<L> {
         live.feed.push(Record { at: now, event: Event::Tick })?;
         let facts = live.node.initial(&live.naming);
         live.tell_facts(facts, now)?;
+        confine::keep_for_observing(live.kernel.session.features.release)?;
         Ok(live)
     }
 
@@ -331,7 +333,7 @@ fn notes(session: &kernel::Session) -> Vec<String> {
         let mount = session.cgroup_mount.path.display();
         format!("{mount} shows only a part of the cgroup tree: other containers are not seen")
     });
-    hooks.chain(fields).chain(partial).collect()
+    hooks.chain(fields).chain(session.missing_privileges.iter().cloned()).chain(partial).collect()
 }
 
 fn ready(session: &kernel::Session, core: &Options, snapshot: &Snapshot) -> Ready {
