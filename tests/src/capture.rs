@@ -153,6 +153,7 @@ impl Drop for Capture {
 pub fn command(tracer: &Path, cluster: &Cluster, output: &str) -> Result<Command> {
     let mut command = Command::new(tracer);
     command.args(["capture", "--duration", LONGEST, "--kube", "off", "-o", output, "--kube-dump"]);
-    command.arg(cluster.write_dump()?).arg("--cgroup").arg(cluster.instance.pods_cgroup()).stdin(Stdio::null());
+    command.arg(cluster.write_dump()?).arg("--cgroup").arg(cluster.instance.pods_cgroup());
+    command.arg("--host-root").arg(cluster.instance.host_root()).stdin(Stdio::null());
     Ok(command)
 }

@@ -27,6 +27,9 @@ pub fn yaml(plan: &Plan) -> Result<String> {
         items.push(endpoint_slice(plan, service));
     }
     items.extend(plan.policies.iter().cloned());
+    for object in &plan.objects {
+        items.push(serde_json::from_str(&plan.expand(&object.to_string())?)?);
+    }
     Ok(serde_yaml_ng::to_string(&json!({"apiVersion": "v1", "kind": "List", "metadata": {}, "items": items}))?)
 }
 
@@ -59,7 +62,13 @@ fn pod_object(plan: &Plan, pod: &Pod) -> Value {
     };
     let ready = if spec.ready { "True" } else { "False" };
     let ports: Vec<Value> = spec.server.port().map(|port| json!({"containerPort": port})).into_iter().collect();
-    let limits = spec.memory_limit_mib.map_or(json!({}), |limit| json!({"limits": {"memory": format!("{limit}Mi")}}));
+    let mut limits = json!({});
+    if let Some(limit) = spec.memory_limit_mib {
+        limits["limits"]["memory"] = json!(format!("{limit}Mi"));
+    }
+    if let Some(limit) = spec.cpu_limit_millis {
+        limits["limits"]["cpu"] = json!(format!("{limit}m"));
+    }
     let (on_node, host) =
         if spec.on_dead_node { (OTHER_NODE_NAME, "192.168.0.12") } else { (NODE_NAME, "192.168.0.11") };
     let mut metadata = json!({
@@ -68,7 +77,7 @@ fn pod_object(plan: &Plan, pod: &Pod) -> Value {
     if let Some(owner) = owner(pod) {
         metadata["ownerReferences"] = json!([owner]);
     }
-    json!({
+    let mut object = json!({
         "apiVersion": "v1", "kind": "Pod", "metadata": metadata,
         "spec": {
             "nodeName": on_node,
@@ -90,7 +99,25 @@ fn pod_object(plan: &Plan, pod: &Pod) -> Value {
                 "state": {"running": {"startedAt": CREATED}}, "lastState": {},
             }],
         },
-    })
+    });
+    for (name, probe) in &spec.probes {
+        object["spec"]["containers"][0][name] = json!(probe);
+    }
+    merge(&mut object, &spec.object);
+    object
+}
+
+/// A JSON merge patch (RFC 7396), except that null changes nothing.
+fn merge(object: &mut Value, patch: &Value) {
+    let Value::Object(members) = patch else {
+        if !patch.is_null() {
+            *object = patch.clone();
+        }
+        return;
+    };
+    for (name, member) in members {
+        merge(&mut object[name.as_str()], member);
+    }
 }
 
 fn owner(pod: &Pod) -> Option<Value> {
@@ -144,7 +171,7 @@ fn service_object(plan: &Plan, service: &Service) -> Value {
         "spec": {
             "type": "ClusterIP", "clusterIP": address, "clusterIPs": [address],
             "ipFamilies": [family], "ipFamilyPolicy": "SingleStack",
-            "internalTrafficPolicy": "Cluster", "sessionAffinity": "None",
+            "internalTrafficPolicy": spec.internal_traffic_policy, "sessionAffinity": "None",
             "selector": spec.selector(),
             "ports": ports(service, |name, protocol| {
                 json!({"name": name, "protocol": protocol, "port": spec.port, "targetPort": service.target_port()})
@@ -156,7 +183,7 @@ fn service_object(plan: &Plan, service: &Service) -> Value {
 
 fn endpoint_slice(plan: &Plan, service: &Service) -> Value {
     let spec = &service.spec;
-    let endpoints: Vec<Value> = (service.matched.iter().map(|&index| &plan.pods[index]))
+    let mut endpoints: Vec<Value> = (service.matched.iter().map(|&index| &plan.pods[index]))
         .map(|pod| {
             let ready = pod.spec.ready;
             json!({
@@ -167,6 +194,7 @@ fn endpoint_slice(plan: &Plan, service: &Service) -> Value {
             })
         })
         .collect();
+    endpoints.extend(service.backend.map(|addresses| json!({"addresses": [addresses.of(plan.family)]})));
     let ports =
         ports(service, |name, protocol| json!({"name": name, "protocol": protocol, "port": service.target_port()}));
     json!({

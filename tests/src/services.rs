@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use crate::cluster::{
     Family, Plan,
     plan::{Addresses, Service},
+    spec::TrafficPolicy,
 };
 
 /// What to feed to which program in the node's namespace.
@@ -48,13 +49,18 @@ fn service_rules(
     let matching = |comment: &str| {
         format!("-d {address} -p {protocol} -m comment --comment \"{name}{comment}\" -m {protocol} --dport {port}")
     };
-    let endpoints: Vec<Addresses> = service
-        .matched
+    let ready: Vec<_> = service.matched.iter().map(|&pod| &plan.pods[pod]).filter(|pod| pod.spec.ready).collect();
+    let local = service.spec.internal_traffic_policy == TrafficPolicy::Local;
+    let endpoints: Vec<Addresses> = ready
         .iter()
-        .map(|&pod| &plan.pods[pod])
-        .filter(|pod| pod.spec.ready)
+        .filter(|pod| !(local && pod.spec.on_dead_node))
         .map(|pod| pod.addresses)
+        .chain(service.backend)
         .collect();
+    if endpoints.is_empty() && !ready.is_empty() {
+        let _ = writeln!(filter, "-A KUBE-SERVICES {} -j DROP", matching(" has no local endpoints"));
+        return;
+    }
     if endpoints.is_empty() {
         let with = if family == Family::V4 { "icmp-port-unreachable" } else { "icmp6-port-unreachable" };
         let _ = writeln!(filter, "-A KUBE-SERVICES {} -j REJECT --reject-with {with}", matching(" has no endpoints"));

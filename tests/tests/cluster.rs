@@ -219,7 +219,7 @@ services: [{name: hungry, port: 8080}]
 
 fn assert_gone(name: &str) {
     let mounts = CgroupMounts::find().unwrap();
-    let roots = [Some(mounts.unified), mounts.memory_v1, Some(std::env::temp_dir())];
+    let roots = [Some(mounts.unified), mounts.memory_v1, mounts.cpu_v1, Some(std::env::temp_dir())];
     for root in roots.into_iter().flatten() {
         for path in [root.join(name), root.join(format!("{name}-node"))] {
             assert!(!path.exists(), "{} is left", path.display());

@@ -54,9 +54,14 @@ pub struct Offsets {
     pub request_daddr: u32,
     pub tcp_bytes_received: u32,
     pub tcp_bytes_acked: u32,
+    pub tcp_snd_una: u32,
     pub task_nsproxy: u32,
     /// `nsproxy.net_ns`.
     pub nsproxy_net: u32,
+    pub sk_ack_backlog: u32,
+    pub sk_max_ack_backlog: u32,
+    /// `inet_connection_sock.icsk_accept_queue.qlen`.
+    pub icsk_syn_queue: u32,
 }
 
 /// Facts and choices that aren't offsets.
@@ -74,8 +79,6 @@ pub struct Config {
     pub send_reset_args: u32,
     /// 1: `mark_victim` gives a task, 0: a pid.
     pub mark_victim_task: u32,
-    /// The tracer's own process: its sockets and drops are not events.
-    pub own_tgid: u32,
     /// Bits of a CPU number: the flight recorder's lanes.
     pub cpu_bits: u32,
 }
@@ -91,4 +94,4 @@ pub mod drop_action {
 /// Entries of the `DROP_ACTION` array; reasons beyond it belong to a subsystem (reason >> 16) and are reported.
 pub const DROP_ACTIONS: u32 = 256;
 
-const _: () = assert!(size_of::<Offsets>() == 44 * 4 && size_of::<Config>() == 32);
+const _: () = assert!(size_of::<Offsets>() == 48 * 4 && size_of::<Config>() == 28);

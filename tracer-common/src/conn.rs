@@ -45,6 +45,8 @@ pub mod conn_flag {
     pub const PIPELINE_OVERFLOW: u32 = 1 << 7;
     /// The failed connect ended inside the `connect` call that began it.
     pub const SYNCHRONOUS: u32 = 1 << 8;
+    /// No request was outstanding when the first end closed; one that crossed the peer's FIN doesn't count.
+    pub const CLOSED_IDLE: u32 = 1 << 9;
 }
 
 /// Facts about a request, or'ed into [`Request::flags`].

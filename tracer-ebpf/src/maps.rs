@@ -8,7 +8,7 @@ use tracer_common::{
     Actor,
     config::DROP_ACTIONS,
     conn::{Conn, HeadKey},
-    event::{DnsKey, DnsPending, FlightRecord, Heads, PacketTuple, PendingConnect},
+    event::{DnsKey, DnsPending, FlightRecord, Heads, PacketTuple, PendingConnect, PendingSyn, SynKey},
     limits::FLIGHT_RECORDS,
     stats::{Counter, CounterKey, LOST, Stat},
 };
@@ -34,6 +34,9 @@ pub(crate) static DNS_PENDING: HashMap<DnsKey, DnsPending> = HashMap::with_max_e
 /// `connect` calls that have not reached SYN_SENT yet.
 #[map]
 pub(crate) static PENDING_CONNECT: HashMap<Actor, PendingConnect> = HashMap::with_max_entries(4096, NO_PREALLOC);
+/// SYNs that reached a listener and have no SYN-ACK yet; user space sweeps those that wait too long.
+#[map]
+pub(crate) static PENDING_SYN: HashMap<SynKey, PendingSyn> = HashMap::with_max_entries(4096, NO_PREALLOC);
 /// Processes that read a request: only their exits are events whatever the exit code. Losing one costs a hint.
 #[map]
 pub(crate) static SERVED: LruHashMap<u32, u8> = LruHashMap::with_max_entries(4096, 0);

@@ -9,6 +9,7 @@ const ETH_P_IPV6: u32 = 0x86dd;
 
 pub(crate) mod tcp_flag {
     pub(crate) const SYN: u8 = 2;
+    pub(crate) const ACK: u8 = 16;
 }
 
 /// What the programs need of a packet's headers.

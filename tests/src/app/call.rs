@@ -116,10 +116,11 @@ pub type Pool = HashMap<String, TcpStream>;
 pub fn once(call: &Call, ids: &[(String, String)], pool: &mut Pool) -> Result<u16, Failure> {
     let target = Target::parse(&call.url).or(Err(Failure::Malformed))?;
     let key = format!("{}:{}", target.host, target.port);
-    if let Some(stream) = pool.remove(&key)
-        && let Ok(status) = exchange(call, &target, ids, stream, pool, &key)
-    {
-        return Ok(status);
+    if let Some(stream) = pool.remove(&key) {
+        let result = exchange(call, &target, ids, stream, pool, &key);
+        if result.is_ok() || !call.replace_stale {
+            return result;
+        }
     }
     exchange(call, &target, ids, connect(&target, call.connect_timeout_ms)?, pool, &key)
 }

@@ -1,8 +1,12 @@
 //! What a request does, once for every threading model.
 
 use std::{
+    fs::OpenOptions,
     future::Future,
+    io::{self, Write as _},
+    path::Path,
     pin::pin,
+    sync::atomic::{AtomicU32, Ordering},
     task::{Context, Poll, Waker},
     time::Duration,
 };
@@ -41,7 +45,18 @@ pub async fn answer(routes: &Routes, request: &Request, io: &mut impl Io) -> Ans
         }
     }
     io.sleep(Duration::from_millis(route.delay_ms)).await;
+    burn(Duration::from_millis(route.burn_ms));
+    if let Some(path) = &route.write
+        && let Err(error) = append(path)
+    {
+        println!("error: cannot write {}: {error}", path.display());
+        return Answer::Respond(Box::new(Route { status: 500, body: "not stored\n".into(), ..Route::default() }));
+    }
+    if let Some(text) = &route.log {
+        eprintln!("{text}");
+    }
     match route.misbehave {
+        None if fails_now(route) => Answer::Respond(Box::new(Route { status: 503, ..route.clone() })),
         None => Answer::Respond(Box::new(route.clone())),
         Some(Misbehave::Abort) => std::process::abort(),
         Some(Misbehave::Exit) => std::process::exit(3),
@@ -53,6 +68,11 @@ pub async fn answer(routes: &Routes, request: &Request, io: &mut impl Io) -> Ans
             Answer::Close
         }
     }
+}
+
+fn fails_now(route: &Route) -> bool {
+    static ANSWERED: AtomicU32 = AtomicU32::new(0);
+    route.fail_every > 0 && ANSWERED.fetch_add(1, Ordering::Relaxed).is_multiple_of(route.fail_every)
 }
 
 async fn with_retries(call: &Call, request: &Request, io: &mut impl Io) -> Result<u16, Failure> {
@@ -68,6 +88,21 @@ async fn with_retries(call: &Call, request: &Request, io: &mut impl Io) -> Resul
         }
     }
     result
+}
+
+/// Uses CPU time of this thread, however long that takes.
+fn burn(time: Duration) {
+    let used = || nix::time::clock_gettime(nix::time::ClockId::CLOCK_THREAD_CPUTIME_ID).map(Duration::from);
+    let Ok(start) = used() else { return };
+    while used().is_ok_and(|now| now.saturating_sub(start) < time) {
+        std::hint::black_box((0..10_000_u64).fold(0, u64::wrapping_add));
+    }
+}
+
+fn append(path: &Path) -> io::Result<()> {
+    let mut file = OpenOptions::new().append(true).create(true).open(path)?;
+    file.write_all(&[b'x'; 4096])?;
+    file.sync_all()
 }
 
 /// Touches memory until the limit kills the process; bounded, so that a forgotten limit harms nobody.

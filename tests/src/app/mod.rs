@@ -8,6 +8,7 @@ pub mod client;
 pub mod event_loop;
 pub mod handler;
 pub mod http;
+pub mod kubelet;
 pub mod route;
 pub mod side;
 pub mod threads;

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 /// Path to behaviour; a path that isn't there is answered with 404.
 pub type Routes = BTreeMap<String, Route>;
 
-/// One path: the calls are made in order, then the delay, then the misbehaviour or the answer.
+/// One path: the calls are made in order, then come the delay, CPU time, the file, then the misbehaviour or the
+/// answer.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Route {
@@ -17,10 +18,22 @@ pub struct Route {
     pub body: String,
     #[serde(default)]
     pub delay_ms: u64,
+    /// CPU time used after the calls, in this thread.
+    #[serde(default)]
+    pub burn_ms: u64,
+    /// A file that is written to after the calls; if that fails, the answer is 500.
+    #[serde(default)]
+    pub write: Option<std::path::PathBuf>,
+    /// Printed to the standard error before the answer.
+    #[serde(default)]
+    pub log: Option<String>,
     #[serde(default)]
     pub calls: Vec<Call>,
     #[serde(default)]
     pub misbehave: Option<Misbehave>,
+    /// Every so manieth request of the process is answered with 503, the first one too.
+    #[serde(default)]
+    pub fail_every: u32,
     /// Response headers besides the framing.
     #[serde(default)]
     pub headers: BTreeMap<String, String>,
@@ -28,7 +41,18 @@ pub struct Route {
 
 impl Default for Route {
     fn default() -> Self {
-        Self { status: 200, body: String::new(), delay_ms: 0, calls: vec![], misbehave: None, headers: BTreeMap::new() }
+        Self {
+            status: 200,
+            body: String::new(),
+            delay_ms: 0,
+            calls: vec![],
+            misbehave: None,
+            fail_every: 0,
+            burn_ms: 0,
+            write: None,
+            log: None,
+            headers: BTreeMap::new(),
+        }
     }
 }
 
@@ -73,6 +97,9 @@ pub struct Call {
     /// Keep the connection for the next call.
     #[serde(default)]
     pub keep_alive: bool,
+    /// Replace a kept connection that turns out to be stale, as most clients do.
+    #[serde(default = "yes")]
+    pub replace_stale: bool,
 }
 
 impl Call {

@@ -2,6 +2,7 @@
 //! process that holds a pod's namespaces.
 
 use std::{
+    fs::File,
     io::{Read as _, Write as _},
     net::{SocketAddr, TcpListener, TcpStream},
     time::Duration,
@@ -26,14 +27,26 @@ pub fn redis(listener: &TcpListener) -> Result<()> {
 
 /// Listens with a full accept queue: the kernel then ignores SYNs without dropping them through `kfree_skb`, so that to
 /// a client on this node it looks like a host far away that is gone.
-pub fn blackhole(address: SocketAddr) -> Result<()> {
+pub fn blackhole(address: SocketAddr, room: bool) -> Result<()> {
     let listener = TcpListener::bind(address).with_context(|| format!("cannot listen on {address}"))?;
+    if room {
+        pause();
+    }
     // A second listen() changes the backlog; with 0 one connection fills the queue.
     socket::listen(&listener, Backlog::new(0)?)?;
     let filler = TcpStream::connect_timeout(&address, Duration::from_secs(1));
     let second = TcpStream::connect_timeout(&address, Duration::from_millis(200));
     println!("queue filled: {}, next refused: {}", filler.is_ok(), second.is_err());
     pause()
+}
+
+/// Opens files until the limit on descriptors leaves so many.
+#[must_use]
+pub fn use_up_descriptors(spare: usize) -> Vec<File> {
+    let mut held: Vec<File> = std::iter::from_fn(|| File::open("/dev/null").ok()).collect();
+    held.truncate(held.len().saturating_sub(spare));
+    println!("{} descriptors held", held.len());
+    held
 }
 
 pub fn pause() -> ! {

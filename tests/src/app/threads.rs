@@ -20,10 +20,11 @@ const WORKERS: usize = 64;
 /// The acceptor reads the request itself, so a silent client may not hold it for long.
 const ACCEPTOR_PATIENCE: Duration = Duration::from_secs(2);
 
-pub fn thread_per_request(listener: &TcpListener, routes: Routes) -> Result<()> {
+pub fn thread_per_request(listener: &TcpListener, routes: Routes, keep_alive: Option<Duration>) -> Result<()> {
     let routes = Arc::new(routes);
     loop {
-        let (stream, _) = listener.accept()?;
+        let stream = accept(listener);
+        stream.set_read_timeout(keep_alive)?;
         let routes = Arc::clone(&routes);
         std::thread::spawn(move || {
             let mut io = Blocking::default();
@@ -54,11 +55,24 @@ pub fn thread_pool(listener: &TcpListener, routes: Routes) -> Result<()> {
         });
     }
     loop {
-        let (stream, _) = listener.accept()?;
+        let stream = accept(listener);
         stream.set_read_timeout(Some(ACCEPTOR_PATIENCE))?;
         let mut connection = Connection::new(stream);
         if let Ok(Some(request)) = connection.read() {
             hand_over.send((connection, request))?;
+        }
+    }
+}
+
+/// The next connection. Without a free descriptor the kernel keeps it waiting, and so do we, as servers do.
+fn accept(listener: &TcpListener) -> TcpStream {
+    loop {
+        match listener.accept() {
+            Ok((stream, _)) => return stream,
+            Err(error) => {
+                println!("error: cannot accept: {error}");
+                std::thread::sleep(Duration::from_millis(200));
+            }
         }
     }
 }

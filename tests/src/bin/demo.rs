@@ -92,7 +92,7 @@ fn demo(arguments: &Arguments) -> Result<bool> {
     };
     let Demo { cluster, healthy, steps } = serde_yaml_ng::from_str(DEMO)?;
 
-    let cluster = Cluster::up(&cluster)?;
+    let mut cluster = Cluster::up(&cluster)?;
     let pods = cluster.plan.pods.len();
     say(format!("{pods} pods on a node of their own, up in {:.1} s", started.elapsed().as_secs_f32()));
     let printer = if text { Some(Printer::start(arguments, &cluster)?) } else { None };
@@ -108,7 +108,7 @@ fn demo(arguments: &Arguments) -> Result<bool> {
     let mut explained = vec![];
     for Step { name, summary, faults, traffic, expect } in &steps {
         say(format!("\n── {name}: {summary}\n"));
-        faults.iter().try_for_each(|fault| inject(&cluster, fault))?;
+        faults.iter().try_for_each(|fault| inject(&mut cluster, fault))?;
         if let Some(problem) = wrong_traffic(&cluster, traffic, &drive(&cluster, traffic)?) {
             bail!("the fault {name} has not the effect it should have: {problem}");
         }

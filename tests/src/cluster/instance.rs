@@ -55,6 +55,12 @@ impl Instance {
         std::env::temp_dir().join(&self.name)
     }
 
+    /// What the tracer gets as `--host-root`.
+    #[must_use]
+    pub fn host_root(&self) -> PathBuf {
+        self.directory().join("host")
+    }
+
     /// Above the pods' cgroups; what the tracer gets as `--cgroup`.
     #[must_use]
     pub fn pods_cgroup(&self) -> PathBuf {
@@ -79,11 +85,12 @@ impl Drop for Instance {
     }
 }
 
-/// Where cgroups are mounted: v2 anywhere, v1 memory if the node is hybrid.
+/// Where cgroups are mounted: v2 anywhere, v1 memory and CPU if the node is hybrid.
 #[derive(Clone, Debug)]
 pub struct CgroupMounts {
     pub unified: PathBuf,
     pub memory_v1: Option<PathBuf>,
+    pub cpu_v1: Option<PathBuf>,
 }
 
 impl CgroupMounts {
@@ -91,6 +98,7 @@ impl CgroupMounts {
         let mounts = fs::read_to_string("/proc/mounts")?;
         let mut unified = None;
         let mut memory_v1 = None;
+        let mut cpu_v1 = None;
         for line in mounts.lines() {
             let mut fields = line.split(' ').skip(1);
             let (Some(path), Some(kind), Some(options)) = (fields.next(), fields.next(), fields.next()) else {
@@ -101,14 +109,15 @@ impl CgroupMounts {
                 "cgroup" if options.split(',').any(|option| option == "memory") => {
                     memory_v1 = Some(PathBuf::from(path));
                 }
+                "cgroup" if options.split(',').any(|option| option == "cpu") => cpu_v1 = Some(PathBuf::from(path)),
                 _ => {}
             }
         }
-        Ok(Self { unified: unified.context("no cgroup2 file system is mounted")?, memory_v1 })
+        Ok(Self { unified: unified.context("no cgroup2 file system is mounted")?, memory_v1, cpu_v1 })
     }
 
     fn roots(&self) -> impl Iterator<Item = &PathBuf> {
-        [&self.unified].into_iter().chain(&self.memory_v1)
+        [&self.unified].into_iter().chain(&self.memory_v1).chain(&self.cpu_v1)
     }
 }
 

@@ -2,13 +2,20 @@
 //! named as the kubelet names it, its own /etc/resolv.conf, and a real process.
 
 pub mod instance;
+mod kubelet;
+mod limits;
+mod log;
 mod network;
 mod outside;
 pub mod plan;
 mod process;
 pub mod spec;
 
-use std::{fs, path::PathBuf, process::Child};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Child,
+};
 
 use anyhow::{Context as _, Result};
 use nix::{
@@ -18,6 +25,7 @@ use nix::{
 
 pub use self::{
     instance::{Instance, clean_up_on_signals},
+    limits::{Then, Volume},
     plan::Plan,
     spec::{ClusterSpec, Family},
 };
@@ -40,6 +48,7 @@ pub struct Cluster {
     outside: Child,
     pods: Vec<Running>,
     hosts: Vec<Child>,
+    kubelet: Option<Child>,
 }
 
 #[derive(Debug)]
@@ -53,10 +62,11 @@ struct Running {
 impl Cluster {
     pub fn up(spec: &ClusterSpec) -> Result<Self> {
         let instance = Instance::create()?;
+        log::make_host_root(&instance.host_root())?;
         let plan = Plan::new(spec, &instance.name)?;
         let node = hold_at(&instance, vec![])?;
         let outside = hold_at(&instance, vec![])?;
-        let mut cluster = Self { plan, instance, node, outside, pods: vec![], hosts: vec![] };
+        let mut cluster = Self { plan, instance, node, outside, pods: vec![], hosts: vec![], kubelet: None };
         cluster.make_pods()?;
         let pids: Vec<_> = cluster.pods.iter().map(|pod| (pod.index, pod.holder.id())).collect();
         network::connect(&cluster.plan, cluster.node.id(), cluster.outside.id(), &pids)?;
@@ -109,9 +119,10 @@ impl Cluster {
             let pod = &self.plan.pods[index];
             let directory = self.instance.directory().join(&pod.name);
             let Some(words) = pod.spec.server.command(&directory, &self.plan)? else { continue };
-            let place = self.inside(position)?;
-            let log = directory.join("log");
-            let mut server = process::serve(place, &words, &log)?;
+            let words = limits::descriptors(&pod.spec, words);
+            let log = log::file(&self.instance.host_root(), pod);
+            fs::create_dir_all(log.parent().context("a file without a directory")?)?;
+            let mut server = process::serve(self.inside(position)?, &words, &log)?;
             if matches!(pod.spec.server, Server::Dns) {
                 process::wait_listening(&mut server, 53, &log)?;
             }
@@ -120,7 +131,7 @@ impl Cluster {
         for running in &mut self.pods {
             let pod = &self.plan.pods[running.index];
             if let (Some(server), Some(port)) = (&mut running.server, pod.spec.server.port()) {
-                process::wait_listening(server, port, &self.instance.directory().join(&pod.name).join("log"))?;
+                process::wait_listening(server, port, &log::file(&self.instance.host_root(), pod))?;
             }
         }
         Ok(())
@@ -131,29 +142,9 @@ impl Cluster {
         let running = &self.pods[position];
         let mut place = Place::namespaces_of(running.holder.id())?;
         place.cgroups.push(self.container_cgroup(running.index).join("cgroup.procs"));
-        if let Some(limit) = self.plan.pods[running.index].spec.memory_limit_mib {
-            place.cgroups.extend(self.limit_memory(running.index, limit << 20)?);
-        }
+        let container = self.container_cgroup(running.index);
+        place.cgroups.extend(limits::cgroups(&self.instance.mounts, &container, &self.plan.pods[running.index].spec)?);
         Ok(place)
-    }
-
-    /// Limits the container's memory, on a hybrid node by a v1 directory that the processes have to enter as well.
-    fn limit_memory(&self, index: usize, bytes: u64) -> Result<Option<PathBuf>> {
-        let container = self.container_cgroup(index);
-        let Some(memory) = &self.instance.mounts.memory_v1 else {
-            let root = &self.instance.mounts.unified;
-            for parent in
-                container.ancestors().skip(1).take_while(|path| path.starts_with(root)).collect::<Vec<_>>().iter().rev()
-            {
-                fs::write(parent.join("cgroup.subtree_control"), "+memory")?;
-            }
-            fs::write(container.join("memory.max"), bytes.to_string())?;
-            return Ok(None);
-        };
-        let directory = memory.join(container.strip_prefix(&self.instance.mounts.unified)?);
-        fs::create_dir_all(&directory)?;
-        fs::write(directory.join("memory.limit_in_bytes"), bytes.to_string())?;
-        Ok(Some(directory.join("cgroup.procs")))
     }
 
     fn position(&self, workload: &str) -> Result<usize> {
@@ -174,10 +165,36 @@ impl Cluster {
         Ok(serde_json::from_str(&self.exec(workload, &app, &words)?)?)
     }
 
+    /// Mounts a file system of its own at [`limits::VOLUME`] of a pod.
+    pub fn mount_volume(&self, volume: &Volume) -> Result<()> {
+        let arguments = volume.mount(&self.instance.directory())?;
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        self.exec(&volume.pod, "mount", &arguments)?;
+        match &volume.then {
+            Then::Nothing => Ok(()),
+            Then::Fill(size) => {
+                let file = format!("{}/filler", limits::VOLUME);
+                self.exec(&volume.pod, "fallocate", &["-l", size, &file]).map(drop)
+            }
+            // Only the file system's own directory in sysfs knows it by its device.
+            Then::Break => {
+                let source = self.exec(&volume.pod, "findmnt", &["-n", "-o", "SOURCE", limits::VOLUME])?;
+                let device = source.trim().trim_start_matches("/dev/");
+                Ok(fs::write(Path::new("/sys/fs/ext4").join(device).join("trigger_fs_error"), "test")?)
+            }
+        }
+    }
+
     /// Stops (or continues) a pod's server without ending it.
     pub fn signal_server(&self, workload: &str, signal: Signal) -> Result<()> {
         let server = self.pods[self.position(workload)?].server.as_ref().context("the pod has no server")?;
         Ok(kill(Pid::from_raw(i32::try_from(server.id())?), signal)?)
+    }
+
+    /// Starts the probes of all pods, from the node.
+    pub fn start_kubelet(&mut self) -> Result<()> {
+        self.kubelet = Some(kubelet::start(self)?);
+        Ok(())
     }
 
     /// Enforces an isolation as a CNI does, in the node's namespace.
@@ -204,8 +221,7 @@ impl Cluster {
     #[must_use]
     pub fn log(&self, workload: &str) -> String {
         let pod = self.plan.pods.iter().find(|pod| pod.spec.name == workload);
-        pod.and_then(|pod| fs::read_to_string(self.instance.directory().join(&pod.name).join("log")).ok())
-            .unwrap_or_default()
+        pod.and_then(|pod| fs::read_to_string(log::file(&self.instance.host_root(), pod)).ok()).unwrap_or_default()
     }
 
     /// The process ids of everything the cluster started itself.
@@ -218,9 +234,9 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        let Self { plan: _, instance: _, node, outside, pods, hosts } = self;
+        let Self { plan: _, instance: _, node, outside, pods, hosts, kubelet } = self;
         let pods = pods.iter_mut().flat_map(|pod| [&mut pod.holder].into_iter().chain(&mut pod.server));
-        for child in pods.chain([node, outside]).chain(hosts) {
+        for child in pods.chain([node, outside]).chain(hosts).chain(kubelet) {
             let _ = child.kill();
             let _ = child.wait();
         }

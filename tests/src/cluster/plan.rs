@@ -84,6 +84,8 @@ pub struct Service {
     pub addresses: Addresses,
     /// Indices of the pods its selector matches, ready or not.
     pub matched: Vec<usize>,
+    /// The host outside that answers for it.
+    pub backend: Option<Addresses>,
     pub protocols: &'static [&'static str],
 }
 
@@ -113,6 +115,7 @@ pub struct Plan {
     pub services: Vec<Service>,
     pub outside: Vec<Outside>,
     pub policies: Vec<serde_json::Value>,
+    pub objects: Vec<serde_json::Value>,
     pub servfail_zones: Vec<String>,
     /// What the DNS answers.
     pub names: Vec<(String, IpAddr)>,
@@ -121,8 +124,17 @@ pub struct Plan {
 impl Plan {
     /// `seed` makes uids and container ids of different clusters differ.
     pub fn new(spec: &ClusterSpec, seed: &str) -> Result<Self> {
-        let ClusterSpec { ip: family, cgroups, pods, services, policies, outside, servfail_zones, dns_not_ready } =
-            spec;
+        let ClusterSpec {
+            ip: family,
+            cgroups,
+            pods,
+            services,
+            policies,
+            objects,
+            outside,
+            servfail_zones,
+            dns_not_ready,
+        } = spec;
         if pods.len() > 200 || services.len() > 200 {
             bail!("a cluster has at most 200 pods and 200 services");
         }
@@ -132,14 +144,14 @@ impl Plan {
             .zip(2..)
             .map(|(pod, number)| plan_pod(pod, number, seed))
             .collect();
+        let outside: Vec<_> = (outside.iter().zip(10..))
+            .map(|(spec, number)| Outside { spec: spec.clone(), addresses: Addresses::outside(number) })
+            .collect();
         let services: Vec<_> = [dns::service()]
             .iter()
             .chain(services)
             .zip(10..)
-            .map(|(service, number)| plan_service(service, number, &pods))
-            .collect();
-        let outside: Vec<_> = (outside.iter().zip(10..))
-            .map(|(spec, number)| Outside { spec: spec.clone(), addresses: Addresses::outside(number) })
+            .map(|(service, number)| plan_service(service, number, &pods, &outside))
             .collect();
         let names = (services.iter())
             .map(|s| (format!("{}.{}.svc.cluster.local", s.spec.name, s.spec.namespace), s.addresses.of(*family)))
@@ -152,6 +164,7 @@ impl Plan {
             services,
             outside,
             policies: policies.clone(),
+            objects: objects.clone(),
             servfail_zones: servfail_zones.clone(),
             names,
         })
@@ -221,17 +234,19 @@ fn plan_pod(spec: &PodSpec, number: u8, seed: &str) -> Pod {
     }
 }
 
-fn plan_service(spec: &ServiceSpec, number: u8, pods: &[Pod]) -> Service {
+fn plan_service(spec: &ServiceSpec, number: u8, pods: &[Pod], outside: &[Outside]) -> Service {
     let selector = spec.selector();
     let matched = (0..pods.len())
         .filter(|&index| {
             let pod = &pods[index];
-            pod.spec.namespace == spec.namespace
+            !selector.is_empty()
+                && pod.spec.namespace == spec.namespace
                 && selector.iter().all(|(key, value)| pod.labels.get(key) == Some(value))
         })
         .collect();
     let protocols: &[&str] = if spec.port == 53 { &["udp", "tcp"] } else { &["tcp"] };
-    Service { spec: spec.clone(), addresses: Addresses::service(number), matched, protocols }
+    let backend = outside.iter().find(|host| Some(&host.spec.name) == spec.backend.as_ref()).map(|host| host.addresses);
+    Service { spec: spec.clone(), addresses: Addresses::service(number), matched, backend, protocols }
 }
 
 /// The part of a pod's name that its ReplicaSet shares.

@@ -1,7 +1,7 @@
 //! Processes of the cluster: namespace holders, servers, and commands run inside pods.
 
 use std::{
-    fs::{self, File},
+    fs,
     path::Path,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -9,6 +9,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
+use super::log;
 use crate::run::{Place, app_binary};
 
 const START_PATIENCE: Duration = Duration::from_secs(10);
@@ -21,14 +22,15 @@ pub(super) fn hold(place: Place) -> Result<Child> {
     command.spawn().context("cannot start a process in new namespaces (is this root?)")
 }
 
-/// A server; its output goes to a file.
+/// A server; its output goes to a log file.
 pub(super) fn serve(place: Place, words: &[String], log: &Path) -> Result<Child> {
     let (program, arguments) = words.split_first().context("an empty command line")?;
-    let file = File::create(log).with_context(|| format!("cannot create {}", log.display()))?;
     let mut command = Command::new(program);
-    command.args(arguments).stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     place.apply(&mut command)?;
-    command.spawn().with_context(|| format!("cannot start {program}"))
+    let mut child = command.spawn().with_context(|| format!("cannot start {program}"))?;
+    log::follow(&mut child, log)?;
+    Ok(child)
 }
 
 /// Waits until something listens on the port, without sending a packet.

@@ -58,6 +58,9 @@ pub struct ClusterSpec {
     /// NetworkPolicy objects for the dump; the rules of the CNI come from a [`crate::firewall::Isolation`].
     #[serde(default)]
     pub policies: Vec<serde_json::Value>,
+    /// Further objects of the dump, such as Events; a Node of the same name replaces the cluster's. Variables are replaced.
+    #[serde(default)]
+    pub objects: Vec<serde_json::Value>,
     #[serde(default)]
     pub outside: Vec<OutsideSpec>,
     /// Zones the DNS server answers with SERVFAIL.
@@ -93,11 +96,49 @@ pub struct PodSpec {
     pub ready: bool,
     #[serde(default)]
     pub memory_limit_mib: Option<u64>,
+    /// In thousandths of a core.
+    #[serde(default)]
+    pub cpu_limit_millis: Option<u64>,
+    /// `RLIMIT_NOFILE` of the server.
+    #[serde(default)]
+    pub descriptor_limit: Option<u64>,
     /// The pod lies on another node, and that node answers nothing.
     #[serde(default)]
     pub on_dead_node: bool,
+    /// `readinessProbe`, `livenessProbe`, `startupProbe` as the API writes them; the kubelet makes them once it is started.
+    #[serde(default)]
+    pub probes: BTreeMap<String, Probe>,
+    /// What its object says otherwise: members replace members, lists replace lists.
+    #[serde(default)]
+    pub object: serde_json::Value,
     #[serde(default)]
     pub server: Server,
+}
+
+/// A probe as the API writes it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Probe {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http_get: Option<HttpGet>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tcp_socket: Option<TcpSocket>,
+    pub period_seconds: u64,
+    pub timeout_seconds: u64,
+    pub failure_threshold: u32,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HttpGet {
+    pub path: String,
+    pub port: u16,
+}
+
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TcpSocket {
+    pub port: u16,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -113,11 +154,27 @@ pub struct ServiceSpec {
     /// The Service's port unless given.
     #[serde(default)]
     pub target_port: Option<u16>,
+    /// `Local`: only endpoints of this node are used.
+    #[serde(default)]
+    pub internal_traffic_policy: TrafficPolicy,
+    /// A host outside that answers for the Service, which then has no selector.
+    #[serde(default)]
+    pub backend: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TrafficPolicy {
+    #[default]
+    Cluster,
+    Local,
 }
 
 impl ServiceSpec {
     #[must_use]
     pub fn selector(&self) -> BTreeMap<String, String> {
+        if self.backend.is_some() {
+            return BTreeMap::new();
+        }
         self.selector.clone().unwrap_or_else(|| BTreeMap::from([("app".into(), self.name.clone())]))
     }
 }

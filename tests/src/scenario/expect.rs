@@ -18,6 +18,9 @@ pub struct Expected {
     pub path: Vec<String>,
     #[serde(default)]
     pub symptom: BTreeMap<String, Value>,
+    /// Kind of evidence to what some evidence of that kind must hold somewhere.
+    #[serde(default)]
+    pub evidence: BTreeMap<String, String>,
 }
 
 impl Expected {
@@ -30,7 +33,7 @@ impl Expected {
 
     /// What is different; nothing if the incident is the expected one.
     pub fn differences(&self, plan: &Plan, incident: &Value) -> Result<Vec<String>> {
-        let Self { cause, origin, path, symptom } = self;
+        let Self { cause, origin, path, symptom, evidence } = self;
         let mut differences = vec![];
         let mut compare = |what: String, expected: &Value, found: &Value| {
             if expected != found {
@@ -44,6 +47,12 @@ impl Expected {
         }
         for (field, expected) in symptom {
             compare(format!("symptom.{field}"), expected, &incident["symptom"][field]);
+        }
+        for (kind, expected) in evidence {
+            let all = incident["evidence"].as_array().map_or(&[][..], Vec::as_slice);
+            if !all.iter().any(|found| found["kind"] == kind.as_str() && found.to_string().contains(expected)) {
+                differences.push(format!("no evidence of kind {kind} holds \"{expected}\""));
+            }
         }
         let expected = path.iter().map(|hop| plan.expand(hop)).collect::<Result<Vec<_>>>()?;
         let hops = incident["path"].as_array().map_or(&[][..], Vec::as_slice);

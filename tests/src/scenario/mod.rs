@@ -13,7 +13,7 @@ pub use self::{
     runner::{Outcome, run},
 };
 use crate::{
-    cluster::ClusterSpec,
+    cluster::{ClusterSpec, Volume},
     firewall::{FirewallRule, Isolation},
 };
 
@@ -57,8 +57,12 @@ impl Scenario {
 pub enum Fault {
     Isolate(Isolation),
     Firewall(FirewallRule),
+    /// A pod gets a volume, which may have no room, or fail.
+    Volume(Volume),
     /// The DNS server's process is stopped: queries arrive and nobody answers.
     StopDns,
+    /// The kubelet begins to probe.
+    StartKubelet,
 }
 
 /// One run of the load client.
@@ -80,6 +84,9 @@ pub struct Traffic {
     pub hang_up_ms: Option<u64>,
     #[serde(default)]
     pub idle_ms: u64,
+    /// Between two requests.
+    #[serde(default)]
+    pub pause_ms: u64,
     /// What the client must have seen, for the scenario to be what it says.
     pub results: BTreeMap<String, u32>,
 }

@@ -28,10 +28,10 @@ pub struct Outcome {
 /// Runs the scenario under the tracer, or without one just to see that the traffic goes as the scenario says.
 pub fn run(scenario: &Scenario, tracer: Option<&Path>) -> Result<Outcome> {
     let started = Instant::now();
-    let cluster = Cluster::up(&scenario.cluster)?;
+    let mut cluster = Cluster::up(&scenario.cluster)?;
     let mut capture = tracer.map(|tracer| Capture::start(tracer, &cluster, false)).transpose()?;
     for fault in &scenario.faults {
-        inject(&cluster, fault)?;
+        inject(&mut cluster, fault)?;
     }
     let mut problems = drive_all(&cluster, scenario)?;
     let mut incidents = vec![];
@@ -52,10 +52,12 @@ pub fn run(scenario: &Scenario, tracer: Option<&Path>) -> Result<Outcome> {
     Ok(Outcome { problems, incidents, elapsed: started.elapsed() })
 }
 
-pub fn inject(cluster: &Cluster, fault: &Fault) -> Result<()> {
+pub fn inject(cluster: &mut Cluster, fault: &Fault) -> Result<()> {
     match fault {
         Fault::Isolate(isolation) => cluster.isolate(isolation),
         Fault::Firewall(rule) => cluster.add_firewall_rule(rule),
+        Fault::StartKubelet => cluster.start_kubelet(),
+        Fault::Volume(volume) => cluster.mount_volume(volume),
         Fault::StopDns => cluster.signal_server("coredns", Signal::SIGSTOP),
     }
 }
@@ -78,13 +80,15 @@ fn drive_all(cluster: &Cluster, scenario: &Scenario) -> Result<Vec<String>> {
 }
 
 pub fn drive(cluster: &Cluster, traffic: &Traffic) -> Result<Report> {
-    let Traffic { from, urls, number, concurrency, ids, keep_alive, hang_up_ms, idle_ms, results: _ } = traffic;
+    let Traffic { from, urls, number, concurrency, ids, keep_alive, hang_up_ms, idle_ms, pause_ms, results: _ } =
+        traffic;
     let mut words: Vec<String> = vec![];
     for url in urls {
         words.extend(["--url".into(), cluster.plan.expand(url)?]);
     }
     words.extend(["-n".into(), number.to_string(), "-c".into(), concurrency.to_string()]);
     words.extend(["--idle-ms".into(), idle_ms.to_string()]);
+    words.extend(["--pause-ms".into(), pause_ms.to_string()]);
     words.extend(ids.then(|| "--ids".into()));
     words.extend(keep_alive.then(|| "--keep-alive".into()));
     if let Some(time) = hang_up_ms {

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt::Write as _, path::Path};
 use super::Server;
 use crate::cluster::{
     Plan,
-    spec::{PodSpec, ServiceSpec, WorkloadKind},
+    spec::{PodSpec, ServiceSpec, TrafficPolicy, WorkloadKind},
 };
 
 /// The DNS server's pod, which every cluster has.
@@ -18,7 +18,11 @@ pub fn pod(ready: bool) -> PodSpec {
         labels: BTreeMap::from([("k8s-app".into(), "kube-dns".into())]),
         ready,
         memory_limit_mib: None,
+        cpu_limit_millis: None,
+        descriptor_limit: None,
         on_dead_node: false,
+        probes: BTreeMap::new(),
+        object: serde_json::Value::Null,
         server: Server::Dns,
     }
 }
@@ -32,6 +36,8 @@ pub fn service() -> ServiceSpec {
         selector: Some(BTreeMap::from([("k8s-app".into(), "kube-dns".into())])),
         port: 53,
         target_port: None,
+        internal_traffic_policy: TrafficPolicy::Cluster,
+        backend: None,
     }
 }
 

@@ -45,15 +45,23 @@ pub enum Server {
         port: u16,
         #[serde(default)]
         model: Model,
+        /// Close connections that idle for so long.
+        #[serde(default)]
+        keep_alive_ms: Option<u64>,
         #[serde(default)]
         routes: Routes,
+        /// All descriptors but so many are used up from the start.
+        #[serde(default)]
+        spare_descriptors: Option<usize>,
     },
     Redis {
         port: u16,
     },
-    /// Listens, but accepts nothing and has a full accept queue.
+    /// Listens, but accepts nothing; its accept queue is full unless there shall be room.
     Stuck {
         port: u16,
+        #[serde(default)]
+        room: bool,
     },
     Nginx(nginx::Nginx),
     Haproxy(haproxy::Haproxy),
@@ -66,7 +74,7 @@ impl Server {
     pub fn port(&self) -> Option<u16> {
         match self {
             Self::None => None,
-            Self::App { port, .. } | Self::Redis { port } | Self::Stuck { port } => Some(*port),
+            Self::App { port, .. } | Self::Redis { port } | Self::Stuck { port, .. } => Some(*port),
             Self::Nginx(nginx) => Some(nginx.port),
             Self::Haproxy(haproxy) => Some(haproxy.port),
             Self::Dns => Some(53),
@@ -92,18 +100,26 @@ impl Server {
         let app = app_binary()?.display().to_string();
         Ok(match self {
             Self::None => None,
-            Self::App { port, model, routes } => {
+            Self::App { port, model, keep_alive_ms, routes, spare_descriptors } => {
                 let file = directory.join("routes.json");
                 write(&file, &plan.expand(&serde_json::to_string_pretty(routes)?)?)?;
                 let listen = format!("{any}:{port}");
-                Some(words(&[&app, "serve", "--listen", &listen, "--model", model.name(), "--routes", path(&file)?]))
+                let mut words =
+                    words(&[&app, "serve", "--listen", &listen, "--model", model.name(), "--routes", path(&file)?]);
+                if let Some(spare) = spare_descriptors {
+                    words.extend(["--spare-descriptors".to_owned(), spare.to_string()]);
+                }
+                words.extend(keep_alive_ms.iter().flat_map(|time| ["--keep-alive-ms".to_owned(), time.to_string()]));
+                Some(words)
             }
             Self::Redis { port } => Some(words(&[&app, "redis", "--listen", &format!("{any}:{port}")])),
-            Self::Stuck { port } => {
+            Self::Stuck { port, room } => {
                 let address =
                     plan.pods.iter().find(|pod| directory.ends_with(&pod.name)).context("a pod without a plan")?;
                 let listen = std::net::SocketAddr::new(address.addresses.of(plan.family), *port).to_string();
-                Some(words(&[&app, "blackhole", "--listen", &listen]))
+                let mut command = words(&[&app, "blackhole", "--listen", &listen]);
+                command.extend(room.then(|| "--room".to_owned()));
+                Some(command)
             }
             Self::Nginx(nginx) => {
                 write(&directory.join("nginx.conf"), &nginx.configuration(directory, any, plan)?)?;

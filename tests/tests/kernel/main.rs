@@ -18,3 +18,4 @@ mod lifecycle;
 mod net;
 mod observer;
 mod reliability;
+mod syns;

@@ -8,6 +8,7 @@ mod dns;
 mod exchange;
 mod process;
 mod skb_drop;
+mod syn;
 mod tcp_reset;
 
 pub use cgroup::Cgroup;
@@ -16,6 +17,7 @@ pub use dns::{Dns, DnsKey, DnsPending};
 pub use exchange::{Exchange, FlightRecord, Heads};
 pub use process::{Process, process_kind};
 pub use skb_drop::{IcmpError, PacketTuple, SkbDrop};
+pub use syn::{PendingSyn, SynKey};
 pub use tcp_reset::{Signal, reset_direction};
 
 /// Event kinds. The numbers are the ABI; gaps are free.

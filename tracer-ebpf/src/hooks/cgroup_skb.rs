@@ -7,7 +7,7 @@ use tracer_common::event::{IcmpError, PacketTuple, kind};
 use crate::{
     conn,
     emit::{self, Ring},
-    hooks::dns,
+    hooks::{dns, syn},
     http::{self, RECEIVED, SENT},
     kernel::{self, IPPROTO_ICMPV6, IPPROTO_TCP, IPPROTO_UDP},
     packet::{self, Packet, tcp_flag},
@@ -59,8 +59,14 @@ fn look(skb: *mut __sk_buff, direction: usize) {
         return;
     }
     if packet.payload_len == 0 {
-        if packet.tcp_flags & tcp_flag::SYN != 0 && direction == SENT {
-            syn_sent(sock, &packet);
+        if packet.tcp_flags & tcp_flag::SYN != 0 {
+            let answer = packet.tcp_flags & tcp_flag::ACK != 0;
+            match (direction, answer) {
+                (SENT, false) => syn_sent(sock, &packet),
+                (SENT, true) => syn::answered(sock, &packet),
+                (_, false) => syn::received(sock, &packet),
+                _ => {}
+            }
         }
         return;
     }

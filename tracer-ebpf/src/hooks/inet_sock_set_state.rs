@@ -5,6 +5,7 @@ use aya_ebpf::{EbpfContext, macros::raw_tracepoint, programs::RawTracePointConte
 use tracer_common::{
     conn::{Conn, conn_flag, protocol, role},
     event::{Connect, Signal, kind},
+    limits::PIPELINE,
 };
 
 use crate::{
@@ -13,7 +14,7 @@ use crate::{
     globals::offset,
     hooks::tcp_signals,
     http,
-    kernel::{self, IPPROTO_TCP, read_or_zero},
+    kernel::{self, IPPROTO_TCP, read, read_or_zero},
     maps::PENDING_CONNECT,
 };
 
@@ -83,10 +84,16 @@ fn moved(sock: u64, record: &mut Conn, old: u32, new: u32) {
         }
         state::FIN_WAIT1 if old == state::ESTABLISHED => {
             record.flags |= conn_flag::LOCAL_CLOSED_FIRST;
+            if record.begun == record.answered {
+                record.flags |= conn_flag::CLOSED_IDLE;
+            }
             record.closing_ns = kernel::now();
         }
         state::CLOSE_WAIT => {
             record.flags |= conn_flag::REMOTE_CLOSED_FIRST;
+            if peer_was_idle(sock, record) {
+                record.flags |= conn_flag::CLOSED_IDLE;
+            }
             record.closing_ns = kernel::now();
         }
         state::CLOSE => {
@@ -102,6 +109,19 @@ fn moved(sock: u64, record: &mut Conn, old: u32, new: u32) {
         }
         _ => {}
     }
+}
+
+/// Whether the peer had received no request that it hadn't answered when it sent its FIN. A kernel that has received data
+/// acknowledges it with the FIN (`net/ipv4/tcp_output.c` `__tcp_transmit_skb`), and acknowledgements are taken before the
+/// FIN is (`net/ipv4/tcp_input.c` `tcp_rcv_established`).
+#[inline(always)]
+fn peer_was_idle(sock: u64, record: &Conn) -> bool {
+    let outstanding = record.begun.wrapping_sub(record.answered);
+    if outstanding != 1 {
+        return outstanding == 0;
+    }
+    let request = &record.requests[record.answered as usize & (PIPELINE - 1)];
+    read::<u32>(sock, offset!(tcp_snd_una)).is_some_and(|acked| (acked.wrapping_sub(request.seq) as i32) <= 0)
 }
 
 /// SYN_SENT to CLOSE: the connect failed, or the application gave it up.

@@ -7,5 +7,6 @@ mod inet_sock_set_state;
 mod kfree_skb;
 mod process;
 mod sock_addr;
+mod syn;
 mod tcp_rcv_space_adjust;
 mod tcp_signals;

@@ -27,9 +27,9 @@ pub(super) struct Names {
 }
 
 impl Names {
-    pub(super) fn owner(&mut self, core: &Correlator, cgroup: u64, process: &str, now: Ktime) -> Rc<Owner> {
+    pub(super) fn owner(&mut self, core: &Correlator, cgroup: u64, now: Ktime) -> Rc<Owner> {
         self.refresh(now);
-        let owner = || Rc::new(core.owner_of_cgroup(cgroup, process));
+        let owner = || Rc::new(core.owner_of_cgroup(cgroup));
         Rc::clone(self.owners.entry(cgroup).or_insert_with(owner))
     }
 
@@ -69,11 +69,11 @@ impl Counting {
             match &record.event {
                 Event::Exchange(exchange) => self.unanswered(store, core, exchange, at),
                 Event::Connect(connect) if !connect.open => {
-                    let owner = self.names.owner(core, connect.cgroup, &connect.comm, at);
+                    let owner = self.names.owner(core, connect.cgroup, at);
                     self.connect_failure(store, core, &owner, reason(connect), connect.remote, at);
                 }
                 Event::ConnectAttempt(attempt) => {
-                    let owner = self.names.owner(core, attempt.cgroup, &attempt.comm, at);
+                    let owner = self.names.owner(core, attempt.cgroup, at);
                     self.connect_failure(store, core, &owner, "not-sent", attempt.remote, at);
                 }
                 Event::Signal(signal) => self.signal(store, core, signal, at),
@@ -113,7 +113,7 @@ impl Counting {
         if exchange.seen != Seen::Event || exchange.outcome != Outcome::Unanswered {
             return;
         }
-        let Owner { namespace, workload, pod } = &*self.names.owner(core, exchange.cgroup, &exchange.comm, at);
+        let Owner { namespace, workload, pod } = &*self.names.owner(core, exchange.cgroup, at);
         let method = exchange.request.as_ref().map_or("_OTHER", |head| head.method.as_str());
         let error = if exchange.reset_received || exchange.reset_sent { "connection_reset" } else { "no_response" };
         let seconds = exchange.end_ns.saturating_sub(exchange.start_ns) as f64 / 1e9;
@@ -158,7 +158,7 @@ impl Counting {
         let owner = if signal.no_socket {
             Rc::new(core.owner_at(signal.local.ip()))
         } else {
-            self.names.owner(core, signal.cgroup, &signal.comm, at)
+            self.names.owner(core, signal.cgroup, at)
         };
         let Owner { namespace, workload, pod } = &*owner;
         if direction.is_empty() {
@@ -175,7 +175,7 @@ impl Counting {
     fn drop(&mut self, store: &mut Store, core: &Correlator, drop: &Drop, at: Ktime) {
         let mut owner = core.owner_at(drop.source.ip());
         if owner == Owner::default() && drop.cgroup != 0 {
-            owner = core.owner_of_cgroup(drop.cgroup, "");
+            owner = core.owner_of_cgroup(drop.cgroup);
         }
         let meant = drop.original_destination.unwrap_or(drop.destination);
         let peer = self.names.peer(core, meant, at);
@@ -216,7 +216,7 @@ impl Counting {
                 "timeout"
             }
         };
-        let Owner { namespace, workload, pod } = &*self.names.owner(core, dns.cgroup, &dns.comm, at);
+        let Owner { namespace, workload, pod } = &*self.names.owner(core, dns.cgroup, at);
         store.add(Metric::DnsLookups, &[outcome, namespace, workload, pod], 1.0, at);
         if dns.rcode.is_some() {
             let seconds = dns.end_ns.saturating_sub(dns.start_ns) as f64 / 1e9;
@@ -231,7 +231,7 @@ impl Counting {
             Process { exit_code: Some(code), served: true, .. } if *code != 0 => "exit-code",
             _ => return,
         };
-        let Owner { namespace, workload, pod } = &*self.names.owner(core, process.cgroup, &process.comm, at);
+        let Owner { namespace, workload, pod } = &*self.names.owner(core, process.cgroup, at);
         store.add(Metric::ProcessDeaths, &[reason, namespace, workload, pod], 1.0, at);
     }
 }
@@ -257,6 +257,7 @@ fn kind(event: &Event) -> &'static str {
         Event::Exchange(_) => "exchange",
         Event::Connect(_) => "connect",
         Event::ConnectAttempt(_) => "connect-attempt",
+        Event::UnansweredSyn(_) => "unanswered-syn",
         Event::Signal(_) => "signal",
         Event::Drop(_) => "drop",
         Event::Icmp(_) => "icmp",
@@ -330,7 +331,9 @@ mod tests {
         let metrics = Metrics::new(Limits { per_metric: 100, opt_in: Vec::new() });
         let mut counting = Counting::new(metrics.clone());
         let second = 1_000_000_000;
-        let core = core();
+        let mut core = core();
+        let cgroup = Event::Cgroup { id: 7, path: "/system.slice/curl.service".to_owned() };
+        core.push(Record { at: 1, event: cgroup }, &mut Vec::new());
         for record in [
             dns(1, None, second, 2 * second),
             dns(1, None, second, 8 * second),
@@ -342,10 +345,10 @@ mod tests {
         }
         let text = metrics.expose(Format::Text);
         for line in [
-            "tracer_dns_lookups_total{outcome=\"timeout\",workload=\"Process/curl\"} 1.0",
-            "tracer_dns_lookups_total{outcome=\"noerror\",workload=\"Process/curl\"} 1.0",
-            "tracer_dns_lookups_total{outcome=\"nxdomain\",workload=\"Process/curl\"} 1.0",
-            "tracer_dns_lookup_duration_seconds_bucket{le=\"0.025\",workload=\"Process/curl\"} 2",
+            "tracer_dns_lookups_total{outcome=\"timeout\",workload=\"Cgroup/curl.service\"} 1.0",
+            "tracer_dns_lookups_total{outcome=\"noerror\",workload=\"Cgroup/curl.service\"} 1.0",
+            "tracer_dns_lookups_total{outcome=\"nxdomain\",workload=\"Cgroup/curl.service\"} 1.0",
+            "tracer_dns_lookup_duration_seconds_bucket{le=\"0.025\",workload=\"Cgroup/curl.service\"} 2",
         ] {
             assert!(text.contains(line), "{line}\n{text}");
         }

@@ -79,7 +79,7 @@ fn merge(
     core: &Correlator,
     now: Ktime,
 ) {
-    let Owner { namespace, workload, pod } = &*names.owner(core, key.cgroup_id, "", now);
+    let Owner { namespace, workload, pod } = &*names.owner(core, key.cgroup_id, now);
     let (method, status) = (method(key.method), key.status.to_string());
     let failed = key.status >= if key.role == role::SERVER { 500 } else { 400 };
     let error = if failed { status.as_str() } else { "" };

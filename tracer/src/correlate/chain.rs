@@ -1,8 +1,8 @@
 //! The way from a symptom down to the deepest element that failed: what the rules judge.
 
-use super::{call::Call, identity::Who};
+use super::{call::Call, identity::Who, inquiry::Around};
 use crate::{
-    event::{Drop, Exchange, Icmp, Ktime, Process},
+    event::{Drop, Exchange, Icmp, Ktime, Process, UnansweredSyn},
     k8s::model::{Pod, Service},
     verdict::{Hop, Link},
 };
@@ -16,6 +16,8 @@ pub(crate) struct Chain<'a> {
     /// How each call was linked to its request.
     pub(crate) links: Vec<Link>,
     pub(crate) leaf: Leaf<'a>,
+    /// What the node said of the leaf.
+    pub(crate) around: Around,
     /// Exchanges passed on the way, client end or server end, to be reported once only.
     pub(crate) passed: Vec<(std::net::SocketAddr, u32)>,
     /// Connects and lookups likewise.
@@ -50,6 +52,8 @@ pub(crate) struct ServerLeaf {
     pub(crate) until: Ktime,
     /// Processes of this container that died around then.
     pub(crate) deaths: Vec<(Ktime, Process)>,
+    /// Nobody read the request, although earlier ones of its connection were seen being read.
+    pub(crate) unread: bool,
     /// Calls that went well while it served.
     pub(crate) well: Vec<Exchange>,
     /// Failing calls that other requests own or that were retried with success.
@@ -65,6 +69,8 @@ pub(crate) struct ServerLeaf {
 pub(crate) struct RemoteLeaf<'a> {
     pub(crate) exchange: Exchange,
     pub(crate) target: Target<'a>,
+    /// Processes of the target that died when it closed the connection.
+    pub(crate) deaths: Vec<(Ktime, Process)>,
 }
 
 /// What a call was aimed at.
@@ -95,6 +101,10 @@ pub(crate) struct ConnectLeaf<'a> {
     pub(crate) icmp: Option<(Ktime, Icmp)>,
     /// A kernel on this node refused the segment: no socket wanted it there.
     pub(crate) refusal: Option<(Ktime, crate::event::Signal)>,
+    /// The SYN reached a listener on this node, which ignored it.
+    pub(crate) syn: Option<(Ktime, UnansweredSyn)>,
+    /// `ListenOverflows` and `ListenDrops` of that listener's network namespace.
+    pub(crate) listen_counts: Option<(u64, u64)>,
     /// Ports that the target's network namespace listens on.
     pub(crate) listening: Option<Vec<u16>>,
     /// A process of the target that the OOM killer took lately.

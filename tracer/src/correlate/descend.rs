@@ -32,13 +32,13 @@ impl Correlator {
         chain.passed.push(exchange.hop_key());
         let Some(server) = server else {
             let Some(client) = client else { return };
-            let target = self.target(client.remote, client.nat_remote);
+            let (target, deaths) = self.remote(&client);
             let mut hop = self.target_hop(&target, client.remote);
             hop.outcome = Some(outcome(&client, until));
             hop.duration_ms = Some(milliseconds(client.start_ns, client.end_ns.min(until)));
             hop.link = Some(link);
             chain.hops.push(hop);
-            chain.leaf = Leaf::Remote(RemoteLeaf { exchange: client, target });
+            chain.leaf = Leaf::Remote(RemoteLeaf { exchange: client, target, deaths });
             return;
         };
         chain.passed.push(server.hop_key());
@@ -140,12 +140,16 @@ impl Correlator {
         }
         let deaths = self.deaths_of(server, until);
         let blind = self.blind_since(server.start_ns);
+        let unread = server.outcome == Outcome::Unanswered
+            && server.read_ns.is_none()
+            && self.window.earlier(server).any(|x| x.read_ns.is_some() && x.outcome != Outcome::Open);
         chain.leaf = Leaf::Server(Box::new(ServerLeaf {
             exchange: server.clone(),
             client,
             who,
             until,
             deaths,
+            unread,
             well,
             healed,
             proxy,

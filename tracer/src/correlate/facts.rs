@@ -18,7 +18,7 @@ use crate::{
 /// Calls of one request that are looked at.
 const CALLS: usize = 4096;
 /// A process that dies closes its sockets first; its exit is told a moment later.
-const DEATH_NS: u64 = 1_000_000_000;
+pub(super) const DEATH_NS: u64 = 1_000_000_000;
 /// A DNS answer takes less than this; what has waited longer was waited for.
 const LOOKUP_NS: u64 = 150_000_000;
 /// Servers that relay requests, by process name or `Server` header.

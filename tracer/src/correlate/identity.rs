@@ -49,6 +49,8 @@ pub(crate) struct Identity {
     /// Names that DNS answers gave to addresses.
     names: FxHashMap<IpAddr, String>,
     pub(crate) listeners: FxHashMap<u32, Vec<u16>>,
+    /// `ListenOverflows` and `ListenDrops` of a network namespace.
+    pub(crate) listen_counts: FxHashMap<u32, (u64, u64)>,
     /// Namespaces whose listeners were asked for.
     pub(crate) asked: FxHashSet<u32>,
 }
@@ -113,6 +115,9 @@ impl Identity {
             Event::Host(HostFact::Listeners { netns, ports }) => {
                 self.listeners.insert(*netns, ports.clone());
             }
+            Event::Host(HostFact::ListenCounts { netns, overflows, drops }) => {
+                self.listen_counts.insert(*netns, (*overflows, *drops));
+            }
             Event::Exchange(x) => {
                 self.socket(x.cgroup, x.netns, &x.comm);
                 if x.role == crate::event::Role::Server && !x.local.ip().is_loopback() {
@@ -120,6 +125,12 @@ impl Identity {
                 }
             }
             Event::Connect(x) => self.socket(x.cgroup, x.netns, &x.comm),
+            Event::UnansweredSyn(x) => {
+                self.socket(x.cgroup, x.netns, "");
+                if !x.local.ip().is_loopback() {
+                    self.addresses.insert(x.local.ip(), x.cgroup);
+                }
+            }
             Event::Dns(x) => {
                 self.socket(x.cgroup, x.netns, &x.comm);
                 if x.role == crate::event::Role::Client && x.addresses.len() < 64 {

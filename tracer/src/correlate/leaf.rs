@@ -7,11 +7,12 @@ use super::{
     call::Call,
     chain::{Chain, ConnectLeaf, EndLeaf, Leaf, LookupLeaf, Target},
     descend::milliseconds,
+    facts::DEATH_NS,
     identity::Identity,
     lookup::{Lookup, LookupOutcome},
 };
 use crate::{
-    event::{Actor, ConnId, Connect, Drop, Ktime, Signal, SignalKind},
+    event::{Actor, ConnId, Connect, Drop, Exchange, Ktime, Process, Signal, SignalKind},
     k8s::model::Pod,
     verdict::Link,
 };
@@ -66,9 +67,11 @@ impl Correlator {
             .cloned()
             .collect();
         let icmp = self.window.icmps_of(connect.local, from, to).cloned();
+        let syn = self.window.syn_of(connect.local, from, to).cloned();
         // What saw the packet behind the translation tells the backend.
         let dropped = drops.iter().find(|(_, d)| d.source == connect.local).map(|(_, d)| d.destination);
-        let backend = refusal.as_ref().map(|(_, s)| s.local).or(dropped).or(connect.nat_remote);
+        let ignored = syn.as_ref().map(|(_, s)| s.local);
+        let backend = refusal.as_ref().map(|(_, s)| s.local).or(ignored).or(dropped).or(connect.nat_remote);
         let target = match backend {
             Some(address) if address != connect.remote => {
                 Target { service: plain.service, name: plain.name, ..self.target(connect.remote, Some(address)) }
@@ -110,6 +113,8 @@ impl Correlator {
             drop_pod,
             icmp,
             refusal,
+            listen_counts: syn.as_ref().and_then(|(_, s)| self.identity.listen_counts.get(&s.netns).copied()),
+            syn,
             listening,
             oom,
         });
@@ -124,8 +129,34 @@ impl Correlator {
             })
     }
 
+    /// What an exchange that no server here has seen was aimed at, and who of it died when it closed an idle connection.
+    /// What served earlier requests of the connection tells the pod behind a Service.
+    pub(super) fn remote<'a>(&'a self, client: &Exchange) -> (Target<'a>, Vec<(Ktime, Process)>) {
+        let served = self.window.earlier(client).find_map(|x| self.window.other_end(x));
+        let plain = self.target(client.remote, client.nat_remote);
+        let target = match served {
+            Some(server) if server.local != client.remote => {
+                Target { service: plain.service, name: plain.name, ..self.target(client.remote, Some(server.local)) }
+            }
+            _ => self.only_endpoint(plain),
+        };
+        if !client.met_a_closing_server() {
+            return (target, Vec::new());
+        }
+        let container = served.map(|server| self.identity.container_key(server.cgroup));
+        let around = (client.closing_ns.saturating_sub(DEATH_NS), client.closing_ns.saturating_add(DEATH_NS));
+        let of_target = |cgroup: u64| match container {
+            Some(container) => self.identity.container_key(cgroup) == container,
+            None => target.pod.is_some_and(|pod| self.pod_is(Some(pod), cgroup, None)),
+        };
+        let deaths = self.window.deaths(around.0, around.1);
+        let own = deaths.filter(|(_, p)| (p.served || p.oom_victim) && of_target(p.cgroup));
+        let deaths = own.cloned().collect();
+        (target, deaths)
+    }
+
     /// A Service with exactly one endpoint leaves no doubt about the pod.
-    fn only_endpoint<'a>(&'a self, mut target: Target<'a>) -> Target<'a> {
+    pub(crate) fn only_endpoint<'a>(&'a self, mut target: Target<'a>) -> Target<'a> {
         if let (Some(service), None) = (target.service, target.pod)
             && let [only] = self.snapshot.endpoints(service).ready.as_slice()
         {

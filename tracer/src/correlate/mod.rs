@@ -23,6 +23,7 @@ mod descend;
 mod facts;
 mod fold;
 mod identity;
+mod inquiry;
 mod leaf;
 mod link;
 mod lookup;
@@ -33,6 +34,7 @@ mod window;
 
 pub(crate) use chain::{Chain, ConnectLeaf, Leaf, LookupLeaf, ServerLeaf, Target};
 pub(crate) use identity::{Identity, Who, service_name};
+pub(crate) use inquiry::Around;
 pub(crate) use leaf::ECONNREFUSED;
 pub(crate) use lookup::LookupOutcome;
 pub use options::{Options, Selection, Want};
@@ -41,6 +43,8 @@ use symptom::Symptom;
 
 /// A DNS query this old won't be answered: resolvers wait 5 s by default.
 const UNANSWERED_NS: u64 = 5_500_000_000;
+/// The node is asked between two ticks, which are this far apart.
+const ANSWER_NS: u64 = 100_000_000;
 
 /// The whole core behind one method.
 #[derive(Debug)]
@@ -58,6 +62,7 @@ pub struct Correlator {
     /// Hops that a printed chain passed, and calls that ended one, with when.
     explained: FxHashMap<(std::net::SocketAddr, u32), Ktime>,
     consumed: FxHashMap<u64, Ktime>,
+    inquiries: inquiry::Inquiries,
     incidents: fold::Incidents,
     lost: Vec<(String, u64)>,
     /// When events that may be evidence were last found lost.
@@ -85,6 +90,7 @@ impl Correlator {
             undecided: FxHashSet::default(),
             explained: FxHashMap::default(),
             consumed: FxHashMap::default(),
+            inquiries: inquiry::Inquiries::default(),
             incidents: fold::Incidents::default(),
             lost: Vec::new(),
             lost_at: None,
@@ -125,6 +131,9 @@ impl Correlator {
     pub fn coverage(&self) -> Coverage {
         let mut notes = self.options.notes.clone();
         notes.extend(self.losses().map(|(place, count)| format!("{count} lost: {place}")));
+        if self.inquiries.skipped > 0 {
+            notes.push(format!("{} looks at the node left out: too many failures at once", self.inquiries.skipped));
+        }
         Coverage {
             lost_events: self.losses().map(|(_, count)| count).sum(),
             opaque_tls_processes: self.opaque_tls,
@@ -216,6 +225,12 @@ impl Correlator {
                     self.symptom(Symptom::Attempt(id), at);
                 }
             }
+            Event::UnansweredSyn(syn) => {
+                if syn.netns != 0 && self.identity.asked.insert(syn.netns) {
+                    self.wants.push(Want::ListenCounts { netns: syn.netns });
+                }
+                self.window.syns.push((at, syn));
+            }
             Event::Signal(signal) => {
                 if signal.no_socket && signal.netns != 0 && self.identity.asked.insert(signal.netns) {
                     self.wants.push(Want::Listeners { netns: signal.netns });
@@ -266,7 +281,8 @@ impl Correlator {
             }
             Event::Opaque { processes } => self.opaque_tls = processes,
             Event::Joined { connections } => self.joined = connections,
-            Event::Cgroup { .. } | Event::Host(_) | Event::Tick => {}
+            Event::Host(fact) => self.inquiries.learn(at, &fact),
+            Event::Cgroup { .. } | Event::Tick => {}
         }
     }
 
@@ -286,12 +302,15 @@ impl Correlator {
             self.wants.push(Want::Flight);
         }
         let now = self.now;
-        self.decide(now, out);
+        // Verdicts wait for the answers to what was asked just now.
+        let limit = if self.inquire_again() { now.saturating_sub(ANSWER_NS) } else { now };
+        self.decide(limit, out);
         self.window.expire(now);
         // Ports may be listened on later: ask anew, but not at once.
         self.identity.asked.clear();
         let limit = now.saturating_sub(window::KEEP_NS);
         self.explained.retain(|_, at| *at >= limit);
         self.consumed.retain(|_, at| *at >= limit);
+        self.inquiries.expire(limit);
     }
 }

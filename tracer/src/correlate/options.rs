@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::event::Ktime;
+
 /// Which incidents are wanted: those whose path or origin touches what is named. Empty: all.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Selection {
@@ -33,8 +35,15 @@ pub enum Want {
     Flight,
     /// [`crate::event::HostFact::Listeners`] of a network namespace.
     Listeners { netns: u32 },
+    /// [`crate::event::HostFact::ListenCounts`] of a network namespace.
+    ListenCounts { netns: u32 },
     /// [`crate::event::HostFact::Process`] of a process.
     Process { tgid: u32 },
     /// [`crate::event::HostFact::Process`] of any process in a network namespace.
     Netns { netns: u32 },
+    /// [`crate::event::HostFact::Resources`] of a process, or (`tgid` 0) of the one that listens on a port of a network
+    /// namespace. It has failed a request that came at `since`.
+    Resources { cgroup: u64, tgid: u32, netns: u32, port: u16, since: Ktime },
+    /// [`crate::event::HostFact::Log`] of a pod's containers (of one where it is known) within an interval.
+    Log { uid: String, container: Option<String>, from: Ktime, until: Ktime },
 }

@@ -12,7 +12,7 @@ use crate::k8s::snapshot::AddressOwner;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Owner {
     pub namespace: String,
-    /// `Kind/name`; `Process/name` outside of pods.
+    /// `Kind/name`; outside of pods `Cgroup/name`, such as `Cgroup/kubelet.service`.
     pub workload: String,
     pub pod: String,
 }
@@ -26,11 +26,16 @@ pub struct Peer {
 }
 
 impl Correlator {
-    /// Who lives in a cgroup. `process` names what is no pod's where nothing better is known.
-    pub fn owner_of_cgroup(&self, cgroup: u64, process: &str) -> Owner {
-        let mut who = self.identity.who(&self.snapshot, cgroup, None);
-        who.process = who.process.or_else(|| (!process.is_empty()).then(|| process.to_owned()));
-        owner(who)
+    /// Who lives in a cgroup.
+    pub fn owner_of_cgroup(&self, cgroup: u64) -> Owner {
+        let mut found = owner(self.identity.who(&self.snapshot, cgroup, None));
+        if found == Owner::default()
+            && let Some(path) = self.identity.path_of(cgroup)
+        {
+            // It may hold many processes: the name of one of them would be that of the wrong one.
+            found.workload = format!("Cgroup/{}", path.rsplit('/').next().unwrap_or_default());
+        }
+        found
     }
 
     /// Who has an address: a pod, or nobody known.
@@ -39,7 +44,7 @@ impl Correlator {
             Some(pod) => owner(Identity::who_pod(&self.snapshot, pod)),
             None => {
                 let cgroup = self.identity.cgroup_at(address);
-                cgroup.map(|cgroup| self.owner_of_cgroup(cgroup, "")).unwrap_or_default()
+                cgroup.map(|cgroup| self.owner_of_cgroup(cgroup)).unwrap_or_default()
             }
         }
     }
@@ -77,11 +82,11 @@ impl Correlator {
 }
 
 fn owner(who: Who) -> Owner {
-    let Who { namespace, pod, uid, workload, process, .. } = who;
+    let Who { namespace, pod, uid, workload, container, .. } = who;
     let pod = pod.or(uid).unwrap_or_default();
     let workload = workload
         .or_else(|| (!pod.is_empty()).then(|| format!("Pod/{pod}")))
-        .or_else(|| process.map(|name| format!("Process/{name}")))
+        .or_else(|| container.map(|id| format!("Container/{id}")))
         .unwrap_or_default();
     Owner { namespace: namespace.unwrap_or_default(), workload, pod }
 }

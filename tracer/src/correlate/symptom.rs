@@ -8,6 +8,7 @@ use super::{
     chain::{Chain, Leaf, call_numbers},
     descend::caller_hop,
     identity::Who,
+    inquiry::Around,
     link::{self, Owner},
     lookup::Lookup,
     window::Id,
@@ -54,6 +55,7 @@ enum Decision {
 
 impl Correlator {
     pub(super) fn symptom(&mut self, symptom: Symptom, at: Ktime) {
+        self.inquire(&symptom, at);
         self.next_symptom += 1;
         self.pending.insert((at + SETTLE_NS, self.next_symptom), symptom);
         self.wants.push(super::Want::Flight);
@@ -178,6 +180,10 @@ impl Correlator {
             if x.outcome == Outcome::Unanswered && self.abandoned(x) {
                 return Decision::Done;
             }
+            // What HTTP clients retry by themselves on another connection (RFC 9112 section 9.3.1).
+            if x.met_a_closing_server() && self.healed(&call, self.now) {
+                return Decision::Done;
+            }
             return Decision::Tell(Box::new(call));
         }
         if !self.finishing && self.now < call.end() + QUIET_NS {
@@ -235,6 +241,7 @@ impl Correlator {
             hops: Vec::new(),
             links: Vec::new(),
             leaf: Leaf::Ambiguous(Vec::new()),
+            around: Around::default(),
             passed: Vec::new(),
             consumed: Vec::new(),
         };
@@ -258,6 +265,7 @@ impl Correlator {
             Call::Exchange(x) => self.descend(&mut chain, x, x.end_ns, Link::Root),
             other => self.end_with(&mut chain, other, other.end(), Link::Root),
         }
+        chain.around = self.around(&chain.leaf);
         let judgement = verdict::judge(&chain, &self.context());
         let Chain { hops, links, passed, consumed, .. } = chain;
         (OwnedChain { hops, links, passed, consumed }, Some(judgement))

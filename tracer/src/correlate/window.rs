@@ -5,12 +5,18 @@ use std::{collections::VecDeque, net::SocketAddr};
 use rustc_hash::FxHashMap;
 
 use super::lookup::Lookups;
-use crate::event::{Connect, ConnectAttempt, Drop, Exchange, Icmp, Ktime, Outcome, Process, Role, Signal, SignalKind};
+use crate::event::{
+    Connect, ConnectAttempt, Drop, Exchange, Icmp, Ktime, Outcome, Process, Role, Signal, SignalKind, UnansweredSyn,
+};
 
 /// How long events are kept: longer than any proxy's timeout that is worth explaining.
 pub(crate) const KEEP_NS: u64 = 120_000_000_000;
 const EXCHANGES: usize = 120_000;
 const OTHERS: usize = 20_000;
+/// Exchanges of a container looked at for what was open beside one.
+pub(crate) const RECENT: usize = 1024;
+/// Exchanges that are searched for earlier ones of a connection.
+const EARLIER: usize = 4096;
 
 /// Number of a stored event, never reused.
 pub(crate) type Id = u64;
@@ -81,6 +87,7 @@ pub(crate) struct Window {
     pub(crate) attempts: Log<(Ktime, ConnectAttempt)>,
     pub(crate) drops: Log<(Ktime, Drop)>,
     pub(crate) icmps: Log<(Ktime, Icmp)>,
+    pub(crate) syns: Log<(Ktime, UnansweredSyn)>,
     pub(crate) signals: Log<(Ktime, Signal)>,
     pub(crate) processes: Log<(Ktime, Process)>,
     pub(crate) lookups: Lookups,
@@ -99,6 +106,7 @@ impl Default for Window {
             attempts: Log::new(OTHERS),
             drops: Log::new(OTHERS),
             icmps: Log::new(OTHERS),
+            syns: Log::new(OTHERS),
             signals: Log::new(OTHERS),
             processes: Log::new(OTHERS),
             lookups: Lookups::default(),
@@ -163,6 +171,7 @@ impl Window {
         while self.attempts.pop_older(limit, |x| x.0).is_some() {}
         while self.drops.pop_older(limit, |x| x.0).is_some() {}
         while self.icmps.pop_older(limit, |x| x.0).is_some() {}
+        while self.syns.pop_older(limit, |x| x.0).is_some() {}
         while self.signals.pop_older(limit, |x| x.0).is_some() {}
         while self.processes.pop_older(limit, |x| x.0).is_some() {}
         self.lookups.expire(limit);
@@ -205,6 +214,12 @@ impl Window {
     pub(crate) fn outbound(&self, container: u64) -> impl Iterator<Item = &Exchange> {
         let ids = self.activity.get(&container).map(|a| &a.outbound);
         ids.into_iter().flat_map(|ids| ids.iter().rev()).filter_map(|id| self.exchanges.get(*id))
+    }
+
+    /// Earlier exchanges of the same end of a connection, the newest first.
+    pub(crate) fn earlier<'a>(&'a self, exchange: &'a Exchange) -> impl Iterator<Item = &'a Exchange> {
+        let same = |x: &&Exchange| x.conn == exchange.conn && x.number < exchange.number;
+        self.exchanges.recent().take(if exchange.number == 0 { 0 } else { EARLIER }).filter(same)
     }
 
     /// Replaces the look at what is open; what has ended since is left out by the caller's events.
@@ -251,6 +266,12 @@ impl Window {
     /// ICMP errors about a flow's packets.
     pub(crate) fn icmps_of(&self, client: SocketAddr, from: Ktime, to: Ktime) -> Option<&(Ktime, Icmp)> {
         self.icmps.recent().take_while(|(at, _)| *at >= from).find(|(at, icmp)| *at <= to && icmp.source == client)
+    }
+
+    /// A client's SYN that a listener here ignored. Told by the sweep, so after it happened.
+    pub(crate) fn syn_of(&self, client: SocketAddr, from: Ktime, to: Ktime) -> Option<&(Ktime, UnansweredSyn)> {
+        let mut told_since = self.syns.recent().take_while(|(at, _)| *at >= from);
+        told_since.find(|(_, syn)| syn.remote == client && syn.start_ns >= from && syn.start_ns <= to)
     }
 
     /// Resets that this kernel sent to a client's segment because no socket wanted it.

@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{Actor, ConnId, Ktime};
 
+/// A connection without a request for so long was kept, not refused: keep-alive timeouts are seconds.
+const IDLE_NS: Ktime = 1_000_000_000;
+
 /// Which end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -98,6 +101,9 @@ pub struct Exchange {
     pub reset_sent: bool,
     pub local_closed_first: bool,
     pub remote_closed_first: bool,
+    /// No request had reached the end that closed first without being answered.
+    #[serde(default)]
+    pub closed_idle: bool,
     /// When the connection began to close, 0 if it didn't.
     pub closing_ns: Ktime,
     pub retransmits: u32,
@@ -111,6 +117,17 @@ impl Exchange {
             Role::Client => (self.local, self.seq),
             Role::Server => (self.remote, self.seq),
         }
+    }
+
+    /// The server had closed the idle connection before this request reached it.
+    pub fn met_a_closing_server(&self) -> bool {
+        let server_closed_first = match self.role {
+            Role::Client => self.remote_closed_first,
+            Role::Server => self.local_closed_first,
+        };
+        // A fresh connection that is closed at once was refused, not idle.
+        let idled = self.established_ns != 0 && self.closing_ns.saturating_sub(self.established_ns) >= IDLE_NS;
+        self.outcome == Outcome::Unanswered && self.closed_idle && server_closed_first && (self.number > 0 || idled)
     }
 
     /// A failing status, or none.

@@ -7,9 +7,11 @@ use serde::{Deserialize, Serialize};
 
 pub mod decode;
 mod exchange;
+mod host;
 pub mod record;
 
 pub use exchange::{Exchange, Outcome, RequestHead, ResponseHead, Role, Seen};
+pub use host::{CpuThrottling, Descriptors, HostFact, Log, LogEntry, Memory, Pressure, Resources, Volume};
 
 /// Nanoseconds of `CLOCK_MONOTONIC`, as the kernel programs stamp them.
 pub type Ktime = u64;
@@ -35,6 +37,7 @@ pub enum Event {
     Exchange(Exchange),
     Connect(Connect),
     ConnectAttempt(ConnectAttempt),
+    UnansweredSyn(UnansweredSyn),
     Signal(Signal),
     Drop(Drop),
     Icmp(Icmp),
@@ -105,6 +108,24 @@ pub struct ConnectAttempt {
     pub actor: Actor,
     pub comm: String,
     pub start_ns: Ktime,
+}
+
+/// A SYN that reached a listener here and that no SYN-ACK followed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct UnansweredSyn {
+    /// Of the listener.
+    pub cgroup: u64,
+    pub netns: u32,
+    pub local: SocketAddr,
+    pub remote: SocketAddr,
+    /// When it came first.
+    pub start_ns: Ktime,
+    pub syns: u32,
+    /// Connections that waited to be accepted then; the kernel ignores SYNs while they are more than `accept_queue_max`.
+    pub accept_queue: u32,
+    pub accept_queue_max: u32,
+    /// Handshakes under way then.
+    pub syn_queue: u32,
 }
 
 /// Which hook a [`Signal`] comes from.
@@ -219,16 +240,4 @@ pub struct Process {
     pub exit_code: Option<u32>,
     /// It had read requests.
     pub served: bool,
-}
-
-/// A fact read from the node.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "fact", rename_all = "kebab-case")]
-pub enum HostFact {
-    /// A pod directory under `/var/log/pods`.
-    PodLogs { uid: String, namespace: String, name: String },
-    /// A process: what it is called and where it lives.
-    Process { tgid: u32, comm: String, exe: Option<String>, cgroup: Option<String>, netns: u32 },
-    /// The TCP ports that a network namespace listens on.
-    Listeners { netns: u32, ports: Vec<u16> },
 }

@@ -5,11 +5,17 @@
 pub mod cgroups;
 #[cfg(feature = "kernel")]
 pub mod listeners;
+#[cfg(feature = "kernel")]
+pub mod logs;
 pub mod mounts;
+#[cfg(feature = "kernel")]
+pub mod netstat;
 #[cfg(feature = "kernel")]
 pub mod pod_logs;
 #[cfg(feature = "kernel")]
 pub mod proc;
+#[cfg(feature = "kernel")]
+pub mod resources;
 mod root;
 
 pub use root::HostRoot;

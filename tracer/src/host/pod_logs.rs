@@ -37,7 +37,7 @@ fn parse_name(directory: &str) -> Option<(&str, &str, &str)> {
     (parts.next().is_none() && !parsed.2.is_empty()).then_some(parsed)
 }
 
-fn directories(path: &Path) -> impl Iterator<Item = std::path::PathBuf> {
+pub(super) fn directories(path: &Path) -> impl Iterator<Item = std::path::PathBuf> {
     std::fs::read_dir(path)
         .into_iter()
         .flatten()

@@ -97,6 +97,11 @@ impl Proc {
         std::fs::read_link(self.path.join("self")).ok()?.to_str()?.parse().ok()
     }
 
+    /// A process's directory.
+    pub fn path(&self, pid: u32) -> PathBuf {
+        self.path.join(pid.to_string())
+    }
+
     /// A file of a process, such as `net/tcp`.
     pub fn read(&self, pid: u32, file: &str) -> std::io::Result<String> {
         std::fs::read_to_string(self.path.join(pid.to_string()).join(file))
@@ -110,12 +115,12 @@ fn executable(directory: &Path) -> Option<String> {
 }
 
 /// The `0::/path` line of `/proc/PID/cgroup`.
-fn v2_path(text: &str) -> Option<String> {
+pub(super) fn v2_path(text: &str) -> Option<String> {
     text.lines().find_map(|line| line.strip_prefix("0::")).map(clean)
 }
 
 /// The path of a version 1 controller: `4:memory:/path`, `3:cpu,cpuacct:/path`.
-fn v1_path(text: &str, controller: &str) -> Option<String> {
+pub(super) fn v1_path(text: &str, controller: &str) -> Option<String> {
     text.lines().find_map(|line| {
         let mut parts = line.splitn(3, ':').skip(1);
         let (controllers, path) = (parts.next()?, parts.next()?);

@@ -70,6 +70,10 @@ pub struct Place {
 pub fn decode<'a>(stack: impl IntoIterator<Item = Option<&'a str>>) -> Place {
     let frames: Vec<&str> = stack.into_iter().flatten().collect();
     let slow = frames.iter().position(|frame| matches!(*frame, "nf_hook_slow" | "nf_hook_slow_list"));
+    // A bridge passes packets on from within its own hooks (br_netfilter): what happens to them there, netfilter stands
+    // around but didn't do.
+    let outside = frames.iter().position(|frame| mechanism(frame).is_some() || hook(frame).is_some());
+    let slow = slow.filter(|slow| outside.is_none_or(|outside| outside > *slow));
     let Some(slow) = slow else {
         return Place { hook: None, mechanism: frames.iter().find_map(|frame| mechanism(frame)) };
     };
@@ -211,6 +215,18 @@ mod tests {
         Mechanism::Socket
     )]
     #[case::rp_filter("kfree_skb_reason ip_rcv_finish_core ip_rcv", None, Mechanism::Routing)]
+    #[case::no_route_behind_a_bridge(
+        "kfree_skb_reason ip_error ip_rcv netif_receive_skb br_pass_frame_up br_nf_pre_routing_finish br_nf_pre_routing \
+         nf_hook_slow br_handle_frame",
+        None,
+        Mechanism::Routing
+    )]
+    #[case::nft_behind_a_bridge(
+        "sk_skb_reason_drop nft_do_chain nft_do_chain_inet nf_hook_slow ip_forward ip_rcv br_pass_frame_up \
+         br_nf_pre_routing nf_hook_slow br_handle_frame",
+        Some(NetfilterHook::Forward),
+        Mechanism::Nftables
+    )]
     #[case::cgroup("kfree_skb_reason ip_finish_output ip_output", None, Mechanism::CgroupBpf)]
     fn frames(#[case] stack: &str, #[case] hook: Option<NetfilterHook>, #[case] mechanism: Mechanism) {
         // The first address is the program's own, and unknown.

@@ -88,8 +88,12 @@ const FIELDS: &[Field] = fields! {
     request_daddr: "request_sock" "__req_common.skc_daddr", without "retransmitted SYN-ACKs carry no peer";
     tcp_bytes_received: "tcp_sock" "bytes_received", without "resets carry no byte counts";
     tcp_bytes_acked: "tcp_sock" "bytes_acked", without "resets carry no byte counts";
+    tcp_snd_una: "tcp_sock" "snd_una", without "a request that crossed the server's close is not told from one that it read";
     task_nsproxy: "task_struct" "nsproxy", without "connects that die early are not placed in a network namespace";
     nsproxy_net: "nsproxy" "net_ns", without "connects that die early are not placed in a network namespace";
+    sk_ack_backlog: "sock" "sk_ack_backlog", without "full accept queues are not told";
+    sk_max_ack_backlog: "sock" "sk_max_ack_backlog", without "full accept queues are not told";
+    icsk_syn_queue: "inet_connection_sock" "icsk_accept_queue.qlen", without "full SYN queues are not told";
 };
 
 /// Every structure whose members are wanted.

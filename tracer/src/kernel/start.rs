@@ -22,8 +22,8 @@ use super::preflight::{self, Report, Status};
 use super::ring::Rings;
 use super::symbols::Symbols;
 use super::tables::Tables;
+use crate::host::HostRoot;
 use crate::host::cgroups::{self, CgroupError};
-use crate::host::{HostRoot, proc::Proc};
 
 /// What to observe, and how much of it to report.
 #[derive(Clone, Debug)]
@@ -147,8 +147,6 @@ fn config(options: &Options, features: &Features, cpus: &[u32]) -> Config {
         kfree_skb_args: features.arguments("kfree_skb"),
         send_reset_args: features.arguments("tcp_send_reset"),
         mark_victim_task: features.mark_victim_gives_task().into(),
-        // The programs see ids of the host's namespace, this process perhaps those of a container.
-        own_tgid: Proc::new(&options.host_root).own_pid().unwrap_or_else(std::process::id),
         cpu_bits: cpus::bits(cpus),
     }
 }
@@ -160,7 +158,11 @@ fn subtree(mount: &Path, wanted: Option<&Path>) -> Result<(File, Option<(u64, St
     let path = match wanted {
         None => mount.to_owned(),
         Some(path) if path.starts_with(mount) => path.to_owned(),
-        Some(path) => mount.join(path.strip_prefix("/").unwrap_or(path)),
+        // The host's root may be a directory of links.
+        Some(path) => match path.canonicalize().ok().zip(mount.canonicalize().ok()) {
+            Some((path, real)) if path.starts_with(&real) => mount.join(path.strip_prefix(real).unwrap_or(&path)),
+            _ => mount.join(path.strip_prefix("/").unwrap_or(path)),
+        },
     };
     if !path.join("cgroup.procs").exists() {
         return Err(not_cgroup(wanted.unwrap_or(&path), "no cgroup directory is there".to_owned()));

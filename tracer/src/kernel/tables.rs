@@ -6,7 +6,7 @@ use aya::Ebpf;
 use rustc_hash::FxHashMap;
 use tracer_common::Actor;
 use tracer_common::conn::{Conn, HeadKey, conn_flag, protocol};
-use tracer_common::event::{ConnectAttempt, DnsKey, DnsPending, Heads, PendingConnect};
+use tracer_common::event::{ConnectAttempt, DnsKey, DnsPending, Heads, PendingConnect, PendingSyn, SynKey};
 use tracer_common::stats::{Counter, CounterKey, LOST, LOST_KINDS, Stat};
 use zerocopy::FromZeros;
 
@@ -21,6 +21,7 @@ pub struct Tables {
     heads: Table<HeadKey, Heads>,
     dns: Table<DnsKey, DnsPending>,
     connects: Table<Actor, PendingConnect>,
+    syns: Table<SynKey, PendingSyn>,
     stats: Table<u32, u64>,
     lost: Table<u32, u64>,
     counters: Table<CounterKey, Counter>,
@@ -33,6 +34,7 @@ impl Tables {
             heads: Table::take(ebpf, "HEADS")?,
             dns: Table::take(ebpf, "DNS_PENDING")?,
             connects: Table::take(ebpf, "PENDING_CONNECT")?,
+            syns: Table::take(ebpf, "PENDING_SYN")?,
             stats: Table::take(ebpf, "STATS")?,
             lost: Table::take(ebpf, "LOST")?,
             counters: Table::take(ebpf, "COUNTERS")?,
@@ -138,6 +140,12 @@ impl Tables {
     pub fn sweep_connects(&self, now_ns: u64, older_than: Duration) -> Result<Vec<ConnectAttempt>, MapError> {
         let gone = sweep(&self.connects, |_, pending| is_older(now_ns, pending.at_ns, older_than))?;
         Ok(gone.into_iter().map(|(actor, pending)| ConnectAttempt { actor, pending }).collect())
+    }
+
+    /// SYNs that reached a listener longer than `older_than` ago and that no SYN-ACK followed: returned once, and removed.
+    pub fn sweep_syns(&self, now_ns: u64, older_than: Duration) -> Result<Vec<PendingSyn>, MapError> {
+        let gone = sweep(&self.syns, |_, pending| is_older(now_ns, pending.start_ns, older_than))?;
+        Ok(gone.into_iter().map(|(_, pending)| pending).collect())
     }
 
     /// Removes records without activity for that long and with nothing outstanding, with their heads: those of sockets

@@ -2,18 +2,19 @@
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use super::inspect::Inspector;
 use super::naming::Naming;
 use crate::correlate::Want;
-use crate::event::HostFact;
-use crate::host::listeners;
+use crate::event::{HostFact, Ktime};
 use crate::host::proc::{Proc, Process};
-use crate::host::{HostRoot, pod_logs};
+use crate::host::{HostRoot, listeners, netstat, pod_logs, resources};
 use crate::k8s::cgroup::parse_cgroup_path;
 
 /// Reads the node.
 pub(super) struct Node {
     root: HostRoot,
     proc: Proc,
+    inspector: Inspector,
     own_tgid: u32,
     /// Pods told, by UID.
     pods: FxHashSet<String>,
@@ -22,10 +23,17 @@ pub(super) struct Node {
 }
 
 impl Node {
-    pub(super) fn new(root: &HostRoot) -> Self {
+    pub(super) fn new(root: &HostRoot, wall_offset_ns: i64) -> Self {
         let proc = Proc::new(root);
         let own_tgid = proc.own_pid().unwrap_or_else(std::process::id);
-        Self { root: root.clone(), proc, own_tgid, pods: FxHashSet::default(), nameless: FxHashSet::default() }
+        Self {
+            root: root.clone(),
+            proc,
+            inspector: Inspector::new(root, wall_offset_ns),
+            own_tgid,
+            pods: FxHashSet::default(),
+            nameless: FxHashSet::default(),
+        }
     }
 
     /// This process, as the kernel numbers it.
@@ -58,25 +66,59 @@ impl Node {
     }
 
     /// What the core asked for; nothing for what can't be known.
-    pub(super) fn answer(&self, wants: &[Want]) -> Vec<HostFact> {
+    pub(super) fn answer(&mut self, wants: &[Want], now: Ktime) -> Vec<HostFact> {
+        let Self { proc, inspector, own_tgid, .. } = self;
         let mut by_netns = None;
-        let mut member = |netns: u32| -> Option<u32> {
-            let members: &FxHashMap<_, _> = by_netns.get_or_insert_with(|| self.proc.by_netns());
-            members.get(&netns)?.iter().copied().filter(|pid| *pid != self.own_tgid).min()
+        let mut members = |netns: u32| -> Vec<u32> {
+            let all: &FxHashMap<u32, Vec<u32>> = by_netns.get_or_insert_with(|| proc.by_netns());
+            let mut found = all.get(&netns).cloned().unwrap_or_default();
+            found.retain(|pid| pid != own_tgid);
+            found.sort_unstable();
+            found
         };
-        let answer = |want: &Want| match want {
-            // Read from the kernel programs' maps.
-            Want::Flight => None,
-            Want::Process { tgid } => self.proc.process(*tgid).map(fact),
-            Want::Netns { netns } => self.proc.process(member(*netns)?).map(fact),
-            Want::Listeners { netns } => {
-                let found = listeners::of_process(&self.proc, member(*netns)?).ok()?;
-                let mut ports: Vec<u16> = found.into_iter().map(|listener| listener.port).collect();
-                ports.dedup();
-                Some(HostFact::Listeners { netns: *netns, ports })
+        let mut facts = Vec::new();
+        for want in wants {
+            match want {
+                // Read from the kernel programs' maps.
+                Want::Flight => {}
+                Want::Process { tgid } => facts.extend(proc.process(*tgid).map(fact)),
+                Want::Netns { netns } => {
+                    facts.extend(members(*netns).first().and_then(|pid| proc.process(*pid)).map(fact));
+                }
+                Want::Listeners { netns } => {
+                    let Some(pid) = members(*netns).first().copied() else { continue };
+                    let Ok(found) = listeners::of_process(proc, pid) else { continue };
+                    let mut ports: Vec<u16> = found.into_iter().map(|listener| listener.port).collect();
+                    ports.dedup();
+                    facts.push(HostFact::Listeners { netns: *netns, ports });
+                }
+                Want::Resources { cgroup, tgid, netns, port, since } => {
+                    let pid = match tgid {
+                        0 => resources::listener(proc, &members(*netns), *port),
+                        tgid => Some(*tgid),
+                    };
+                    facts.extend(pid.map(|pid| inspector.resources(proc, *cgroup, pid, *since, now)));
+                }
+                Want::ListenCounts { netns } => {
+                    let Some(pid) = members(*netns).first().copied() else { continue };
+                    let Ok(found) = netstat::listen_counts(proc, pid) else { continue };
+                    facts.push(HostFact::ListenCounts {
+                        netns: *netns,
+                        overflows: found.overflows,
+                        drops: found.drops,
+                    });
+                }
+                Want::Log { uid, container, from, until } => {
+                    facts.extend(inspector.log(uid, container.as_deref(), *from, *until));
+                }
             }
-        };
-        wants.iter().filter_map(answer).collect()
+        }
+        facts
+    }
+
+    /// These processes take long over a request.
+    pub(super) fn note_slow(&mut self, pids: &[u32], now: Ktime) {
+        self.inspector.note_slow(&self.proc, pids, now);
     }
 
     fn new_pods(&mut self) -> Vec<HostFact> {

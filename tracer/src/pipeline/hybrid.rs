@@ -111,6 +111,7 @@ fn parts(event: &mut Event) -> Option<(&mut u64, u32, u32)> {
         }
         Event::Connect(x) => (&mut x.cgroup, x.netns, x.actor.tgid),
         Event::ConnectAttempt(x) => (&mut x.cgroup, x.netns, x.actor.tgid),
+        Event::UnansweredSyn(x) => (&mut x.cgroup, x.netns, 0),
         // Runs in any process's context.
         Event::Signal(x) if x.cgroup != 0 => (&mut x.cgroup, x.netns, 0),
         Event::Dns(x) => (&mut x.cgroup, x.netns, x.actor.tgid),

@@ -16,6 +16,7 @@ use super::naming::Naming;
 use super::progress::Progress;
 use super::stop::Stop;
 use super::sweep::{self, Losses};
+use super::watch::Watch;
 use super::{Finished, PipelineError, object};
 use crate::clock;
 use crate::confine;
@@ -64,6 +65,7 @@ pub struct Live<L> {
     node: Node,
     feed: Feed<L>,
     losses: Losses,
+    watch: Watch,
     started: Ktime,
     last_tick: Ktime,
     last_second: Ktime,
@@ -101,7 +103,7 @@ impl<L: Listener> Live<L> {
             }
             None => None,
         };
-        let node = Node::new(&options.host_root);
+        let node = Node::new(&options.host_root, wall_offset_ns);
         let naming = Naming::new(Cgroups::read(&session.cgroup_mount.path), core.cgroup.clone(), node.own_tgid());
         // Only a whole node's pods can be without directories of their own.
         let hybrid = Hybrid::new(Proc::new(&options.host_root), node.own_tgid(), core.cgroup.is_none());
@@ -115,6 +117,7 @@ impl<L: Listener> Live<L> {
             node,
             feed,
             losses: Losses::default(),
+            watch: Watch::default(),
             started: now,
             last_tick: now,
             last_second: now,
@@ -178,6 +181,7 @@ impl<L: Listener> Live<L> {
         self.answer()?;
         // The file ends with the time at which everything is decided, so a replay decides it then, too.
         self.tick(clock::monotonic_ns())?;
+        self.answer()?;
         self.feed.finish()?;
         let counters = self.kernel.tables.counters()?;
         let Self { feed, naming, .. } = &mut self;
@@ -217,6 +221,8 @@ impl<L: Listener> Live<L> {
         for event in self.losses.changed(&self.kernel)? {
             self.feed.push(Record { at: now, event })?;
         }
+        let slow = self.watch.slow(&self.kernel, &mut self.naming, now)?;
+        self.node.note_slow(&slow, clock::monotonic_ns());
         if now.saturating_sub(self.last_second) >= SECOND_NS {
             self.last_second = now;
             let pods = self.node.late_pods();
@@ -253,7 +259,7 @@ impl<L: Listener> Live<L> {
         for _ in 0..ROUNDS {
             let wants = self.feed.correlator.wants();
             self.look_wanted |= wants.contains(&Want::Flight);
-            let facts = self.node.answer(&wants);
+            let facts = self.node.answer(&wants, clock::monotonic_ns());
             let now = clock::monotonic_ns();
             let look = self.look_wanted && now.saturating_sub(self.last_look) >= LOOK_NS;
             if facts.is_empty() && !look {

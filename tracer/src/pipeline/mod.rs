@@ -12,6 +12,7 @@
 mod answer;
 mod feed;
 mod hybrid;
+mod inspect;
 mod kernel_counts;
 mod listener;
 mod live;
@@ -22,6 +23,7 @@ mod progress;
 pub mod replay;
 mod stop;
 mod sweep;
+mod watch;
 
 use std::io;
 use std::path::PathBuf;

@@ -84,6 +84,7 @@ fn cgroup_of(event: &Event) -> Option<u64> {
         Event::Exchange(exchange) => exchange.cgroup,
         Event::Connect(connect) => connect.cgroup,
         Event::ConnectAttempt(attempt) => attempt.cgroup,
+        Event::UnansweredSyn(syn) => syn.cgroup,
         // An RST that answers a segment for no socket is nobody's.
         Event::Signal(signal) if signal.no_socket && signal.signal == SignalKind::TcpSendReset => 0,
         Event::Signal(signal) => signal.cgroup,
@@ -111,7 +112,8 @@ fn is_by(event: &Event, tgid: u32) -> bool {
         Event::Dns(dns) => dns.actor.tgid,
         Event::Process(process) => process.tgid,
         // The process in whose context a packet is dropped is often any process: never filtered by it.
-        Event::Drop(_)
+        Event::UnansweredSyn(_)
+        | Event::Drop(_)
         | Event::Icmp(_)
         | Event::Cgroup { .. }
         | Event::Host(_)

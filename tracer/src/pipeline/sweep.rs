@@ -15,6 +15,8 @@ const DNS_AGE: Duration = Duration::from_secs(6);
 const DNS_OPEN: Duration = Duration::ZERO;
 /// A connect that hasn't sent a SYN after so long never will.
 const CONNECT_AGE: Duration = Duration::from_millis(150);
+/// A SYN-ACK leaves while the SYN is being handled.
+const SYN_AGE: Duration = Duration::from_millis(100);
 /// Records of idle connections whose end was missed.
 const IDLE_AGE: Duration = Duration::from_secs(300);
 /// The flight recorder overwrites what nobody read; within this time of the last look that is a loss.
@@ -78,11 +80,14 @@ pub(super) fn overdue(kernel: &Kernel, losses: &mut Losses, now: Ktime) -> Resul
     queries.sort_by_key(|(key, query)| (query.start_ns, key.sock, key.id));
     let mut attempts = kernel.tables.sweep_connects(now, CONNECT_AGE)?;
     attempts.sort_by_key(|attempt| (attempt.pending.at_ns, attempt.actor.tid));
-    let mut records = Vec::with_capacity(queries.len() + attempts.len());
+    let mut syns = kernel.tables.sweep_syns(now, SYN_AGE)?;
+    syns.sort_by_key(|syn| (syn.start_ns, syn.tuple.remote_port));
+    let mut records = Vec::with_capacity(queries.len() + attempts.len() + syns.len());
     for (key, query) in &queries {
         keep(decode::unanswered_dns(key, query, now), losses, &mut records);
     }
     records.extend(attempts.iter().map(|attempt| decode::connect_attempt(attempt, now)));
+    records.extend(syns.iter().map(|syn| decode::unanswered_syn(syn, now)));
     Ok(records)
 }
 

@@ -11,6 +11,7 @@ pub mod cause {
     pub const APP_ERROR: &str = "app-error";
     pub const APP_CRASH: &str = "app-crash";
     pub const OOM_KILLED: &str = "oom-killed";
+    pub const ACCEPT_QUEUE_OVERFLOW: &str = "accept-queue-overflow";
     pub const UPSTREAM_TIMEOUT: &str = "upstream-timeout";
     pub const EXTERNAL_UNAVAILABLE: &str = "external-unavailable";
     pub const NO_LISTENER: &str = "no-listener";
@@ -32,6 +33,19 @@ pub mod cause {
     pub const FIREWALL_REJECT: &str = "firewall-reject";
     pub const SERVICE_PORT_UNKNOWN: &str = "service-port-unknown";
     pub const RATE_LIMITED: &str = "rate-limited";
+    pub const CRASH_LOOP: &str = "crash-loop";
+    pub const CONFIG_ERROR: &str = "config-error";
+    pub const IMAGE_ERROR: &str = "image-error";
+    pub const PROBE_FAILING: &str = "probe-failing";
+    pub const LIVENESS_RESTART: &str = "liveness-restart";
+    pub const NODE_PRESSURE: &str = "node-pressure";
+    pub const CONTROL_PLANE_UNAVAILABLE: &str = "control-plane-unavailable";
+    pub const LOCAL_TRAFFIC_POLICY: &str = "local-traffic-policy";
+    pub const CPU_THROTTLED: &str = "cpu-throttled";
+    pub const FD_EXHAUSTED: &str = "fd-exhausted";
+    pub const DISK_FULL: &str = "disk-full";
+    pub const STORAGE_ERROR: &str = "storage-error";
+    pub const KEEPALIVE_RACE: &str = "keepalive-race";
     pub const UNKNOWN: &str = "unknown";
 }
 

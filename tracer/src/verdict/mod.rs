@@ -1,8 +1,10 @@
 //! From a chain of events to a cause: one rule per file, the most specific first. A rule sees the chain and the cluster
 //! state, and either knows the cause or says nothing.
 
+mod around;
 mod incident;
 mod judgement;
+mod pod_state;
 mod rules;
 
 use crate::{correlate::Chain, event::Ktime, k8s::snapshot::Snapshot};
@@ -43,10 +45,30 @@ const ON_ABSENCE: [&str; 9] = [
     cause::UPSTREAM_TIMEOUT,
 ];
 
+/// What the cluster says of the pod that is blamed, where its state bears on the cause and isn't told yet.
+fn state_of_origin(judgement: &Judgement, context: &Context<'_>) -> Vec<Evidence> {
+    const BEARING: [&str; 8] = [
+        cause::APP_CRASH,
+        cause::APP_ERROR,
+        cause::CONNECT_TIMEOUT,
+        cause::CONNECTION_RESET,
+        cause::NO_LISTENER,
+        cause::OOM_KILLED,
+        cause::UPSTREAM_TIMEOUT,
+        cause::WRONG_TARGET_PORT,
+    ];
+    let told = judgement.evidence.iter().any(|e| e.kind == "pod");
+    let origin = judgement.origin.as_ref().filter(|_| BEARING.contains(&judgement.cause) && !told);
+    let pod = origin.and_then(|o| context.snapshot.pod(o.namespace.as_deref()?, o.pod.as_deref()?));
+    pod.map(|pod| pod_state::describe(context, pod, false)).unwrap_or_default()
+}
+
 /// The first rule that knows the cause; `unknown` if none does.
 pub(crate) fn judge(chain: &Chain<'_>, context: &Context<'_>) -> Judgement {
     let found = rules::RULES.iter().find_map(|rule| rule(chain, context));
     let mut judgement = found.unwrap_or_else(|| rules::unknown(chain, context));
+    judgement.evidence.extend(state_of_origin(&judgement, context));
+    around::attach(&mut judgement, chain, context);
     // A chain is as certain as its weakest link.
     for link in &chain.links {
         judgement.confidence *= match link {

@@ -138,6 +138,7 @@ fn exchange(
         reset_sent: is(conn_flag::RST_SENT),
         local_closed_first: is(conn_flag::LOCAL_CLOSED_FIRST),
         remote_closed_first: is(conn_flag::REMOTE_CLOSED_FIRST),
+        closed_idle: is(conn_flag::CLOSED_IDLE),
         closing_ns: conn.closing_ns,
         retransmits: conn.retransmits,
     })

@@ -16,12 +16,14 @@ mod exchange;
 mod process;
 mod signal;
 mod skb_drop;
+mod syn;
 #[cfg(test)]
 mod tests;
 
 pub use connect::connect_attempt;
 pub use dns::unanswered_dns;
 pub use exchange::{flight, open};
+pub use syn::unanswered_syn;
 
 /// What the running kernel calls things.
 pub trait Names {

@@ -121,6 +121,20 @@ pub struct Probe {
     pub failure_threshold: Option<u32>,
 }
 
+impl Probe {
+    pub fn period(&self) -> u32 {
+        self.period_seconds.unwrap_or(10).max(1)
+    }
+
+    pub fn timeout(&self) -> u32 {
+        self.timeout_seconds.unwrap_or(1).max(1)
+    }
+
+    pub fn threshold(&self) -> u32 {
+        self.failure_threshold.unwrap_or(3).max(1)
+    }
+}
+
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HttpGetAction {
@@ -224,6 +238,9 @@ pub struct ContainerStatus {
     #[serde(rename = "containerID", skip_serializing_if = "Option::is_none")]
     pub container_id: Option<String>,
     pub ready: bool,
+    /// Whether the startup probe has succeeded, where there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub started: Option<bool>,
     pub restart_count: u32,
     #[serde(skip_serializing_if = "ContainerState::is_empty")]
     pub state: ContainerState,

@@ -1,5 +1,7 @@
 //! Services.
 
+use std::net::IpAddr;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Labels, Metadata, PortRef, Protocol};
@@ -13,6 +15,12 @@ pub struct Service {
 }
 
 impl Service {
+    /// Whether that is one of its own addresses.
+    pub fn is_at(&self, address: IpAddr) -> bool {
+        let addresses = self.spec.cluster_ips.iter().chain(&self.spec.cluster_ip);
+        addresses.filter_map(|text| text.parse::<IpAddr>().ok()).any(|ip| ip.to_canonical() == address.to_canonical())
+    }
+
     /// `None` (the literal string in the API) marks a headless Service: no address of its own.
     pub fn is_headless(&self) -> bool {
         self.spec.cluster_ip.as_deref() == Some("None")

@@ -63,7 +63,8 @@ impl Snapshot {
             // Sharing all other labels says little when a Service already selects this pod: it is another component
             // of the same application.
             let shares_most = (unmet.len() == 1 && matched >= 1) || matched * 2 > selector.len();
-            shares_most && !self.is_selected_elsewhere(service, pod)
+            let extended = unmet.iter().all(|(key, value)| labels.get(*key).is_some_and(|found| extends(found, value)));
+            (shares_most || extended) && !self.is_selected_elsewhere(service, pod)
         };
         let (key, wanted) = *unmet.iter().find(|(key, value)| !resembles(labels, key, value)).or(unmet.first())?;
         let distance = 8 * u32::try_from(unmet.len()).unwrap_or(u32::MAX / 16)
@@ -103,6 +104,13 @@ fn alike(a: &str, b: &str) -> bool {
     let (a, b) = (folded(a), folded(b));
     // Short values differ by a letter without being related: v1 and v2, eu and us.
     a == b || (a.len().min(b.len()) >= 4 && differ_by_one_edit(a.as_bytes(), b.as_bytes()))
+}
+
+/// `cart-v2` and `cart`: one is the other with words behind it.
+fn extends(a: &str, b: &str) -> bool {
+    let rest =
+        |long: &str, short: &str| !short.is_empty() && long.strip_prefix(short).is_some_and(|r| r.starts_with('-'));
+    rest(a, b) || rest(b, a)
 }
 
 /// Lower case without separators.

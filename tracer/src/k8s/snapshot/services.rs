@@ -33,13 +33,19 @@ impl Snapshot {
     }
 
     /// The pods a Service's selector selects, ended ones left out; none for a Service without a selector.
-    pub fn selected_pods(&self, service: &Service) -> Vec<&Pod> {
+    pub fn selected_pods<'a>(&'a self, service: &'a Service) -> Vec<&'a Pod> {
+        self.matching_pods(service).filter(|pod| !pod.is_finished()).collect()
+    }
+
+    /// The ended pods that a Service's selector selects, such as evicted ones.
+    pub fn ended_pods<'a>(&'a self, service: &'a Service) -> Vec<&'a Pod> {
+        self.matching_pods(service).filter(|pod| pod.is_finished()).collect()
+    }
+
+    fn matching_pods<'a>(&'a self, service: &'a Service) -> impl Iterator<Item = &'a Pod> {
         let selector = &service.spec.selector;
-        if selector.is_empty() {
-            return Vec::new();
-        }
         let pods = self.pods_in(&service.metadata.namespace).iter();
-        pods.filter(|pod| !pod.is_finished() && selects(selector, &pod.metadata.labels)).collect()
+        pods.filter(move |pod| !selector.is_empty() && selects(selector, &pod.metadata.labels))
     }
 
     /// The Services a pod stands behind, by selector; for Services without one, by their endpoints.

@@ -258,6 +258,7 @@ fn near_misses(selector: &str, pods: &[(&str, &str)], more: &str) -> Vec<String>
 #[case::one_label_of_two("{app: cart, version: v2}", &[("c", "{app: cart, version: v1}")], &["c version=v2 v1"])]
 #[case::one_label_missing("{app: cart, tier: web}", &[("c", "{app: cart}")], &["c tier=web -"])]
 #[case::named_like_the_service("{app: basket}", &[("cart", "{app: kart}"), ("redis", "{app: redis}")], &["cart app=basket kart"])]
+#[case::extended("{app: cart}", &[("c", "{app: cart-v2}"), ("r", "{app: cartographer}")], &["c app=cart cart-v2"])]
 #[case::unrelated("{app: cart}", &[("r", "{app: redis}"), ("b", "{}")], &[])]
 #[case::short_values_are_not_alike("{v: v1}", &[("c", "{v: v2}")], &[])]
 #[case::selected_after_all("{app: cart}", &[("c", "{app: cart}"), ("d", "{app: Cart}")], &[])]

@@ -44,8 +44,10 @@ const fn opt_in(name: &'static str, about: &'static str, opt_in: OptIn) -> Label
 }
 
 const NAMESPACE: Label = label("namespace", "whose: the Kubernetes namespace; absent outside of pods");
-const WORKLOAD: Label =
-    label("workload", "whose: `Kind/name`, such as `Deployment/cart`; `Process/name` outside of pods");
+const WORKLOAD: Label = label(
+    "workload",
+    "whose: `Kind/name`, such as `Deployment/cart`; outside of pods `Cgroup/name`, such as `Cgroup/kubelet.service`",
+);
 const POD: Label = opt_in("pod", "the pod", OptIn::Pod);
 const PEER_NAMESPACE: Label = label("peer_namespace", "namespace of what was called");
 const PEER_NAME: Label = label(
@@ -109,10 +111,13 @@ catalog! {
             bounded("symptom", "`http-5xx`, `connect-refused`, `connect-timeout`, `connect-unreachable`, `reset`, `drop`, \
                      `dns-timeout`, `dns-error`, `tls-failure`, `no-answer`"),
             label("namespace", "where it arose: namespace of the origin"),
-            label("workload", "where it arose: `Kind/name` of the origin, or its Service as `Service/name`, or `external`"),
+            label(
+                "workload",
+                "where it arose: `Kind/name` of the origin, else `Service/name`, `Process/name`, `node` or `external`",
+            ),
             opt_in("pod", "the origin's pod", OptIn::Pod),
             label("affected_namespace", "who was affected: namespace of the outermost hop that was seen"),
-            label("affected_workload", "who was affected: workload of the outermost hop"),
+            label("affected_workload", "who was affected: `Kind/name` of the outermost hop, else `Process/name`"),
         ]
         "Failures that were explained, by cause and origin; exemplars carry the trace id";
     ConnectFailures: Counter "tracer_connect_failures"

@@ -7,7 +7,7 @@ use anstyle::{AnsiColor, Style};
 use super::label;
 use super::layout::{KEYWORD, columns, cut, duration, keyword, span, time_of_day};
 use crate::sink::escape::escape;
-use crate::verdict::{Coverage, Hop, Incident};
+use crate::verdict::{Coverage, Evidence, Hop, Incident};
 
 const RED: Style = AnsiColor::Red.on_default().bold();
 const BOLD: Style = Style::new().bold();
@@ -16,6 +16,8 @@ const DIM: Style = Style::new().dimmed();
 
 /// Names are cut to this where the terminal doesn't decide.
 const LONGEST_NAME: usize = 120;
+/// Lines shown of a stack trace.
+const TRACE: usize = 8;
 /// Where the confidence stands.
 const CONFIDENCE: usize = 54;
 
@@ -43,6 +45,7 @@ pub(super) fn full(out: &mut impl Write, incident: &Incident, width: Option<usiz
         for line in evidence.fields.get("rule").and_then(|rule| rule.as_str()).into_iter().flat_map(str::lines) {
             writeln!(out, "             {}", escape(line))?;
         }
+        trace(out, evidence)?;
         word = "";
     }
     let mut word = "next";
@@ -56,6 +59,18 @@ pub(super) fn full(out: &mut impl Write, incident: &Incident, width: Option<usiz
     }
     keyword(out, "coverage", &coverage(&incident.coverage), width)?;
     writeln!(out)
+}
+
+/// The lines of a logged stack trace after its first, which the text holds.
+fn trace(out: &mut impl Write, evidence: &Evidence) -> io::Result<()> {
+    let lines = evidence.fields.get("lines").and_then(|lines| lines.as_array()).map_or(&[][..], Vec::as_slice);
+    for line in lines.iter().skip(1).take(TRACE).filter_map(|line| line.as_str()) {
+        writeln!(out, "             {}", escape(&cut(line, LONGEST_NAME)))?;
+    }
+    match lines.len().saturating_sub(1 + TRACE) {
+        0 => Ok(()),
+        more => writeln!(out, "             … {more} more lines"),
+    }
 }
 
 fn heading(out: &mut impl Write, incident: &Incident) -> io::Result<()> {

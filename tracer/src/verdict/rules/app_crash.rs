@@ -1,6 +1,6 @@
 //! `app-crash`: the process that read the request died before it answered.
 
-use super::common::{death_evidence, exchange_evidence, logs_command, server_origin, target_origin};
+use super::common::{death_evidence, exchange_evidence, logs_command, server_origin, target_label, target_origin};
 use crate::{
     correlate::{Chain, Leaf},
     verdict::{Context, Judgement, cause},
@@ -14,10 +14,18 @@ pub(super) fn judge(chain: &Chain<'_>, context: &Context<'_>) -> Option<Judgemen
             let more = exchange_evidence(context, &who, &leaf.exchange);
             (origin, who, &leaf.deaths, Some(more))
         }
+        // It died between requests; this one was sent on a connection that it left behind.
+        Leaf::Remote(leaf) => {
+            let who = target_label(&leaf.target);
+            let more = exchange_evidence(context, &who, &leaf.exchange);
+            (target_origin(&leaf.target), who, &leaf.deaths, Some(more))
+        }
         Leaf::End(leaf) => (target_origin(&leaf.target), leaf.target.who.as_ref()?.label(), &leaf.deaths, None),
         _ => return None,
     };
-    let (at, process) = deaths.iter().find(|(_, p)| !p.oom_victim)?;
+    let idle = matches!(chain.leaf, Leaf::Remote(_));
+    // A process that ends well may close its idle connections first.
+    let (at, process) = deaths.iter().find(|(_, p)| !p.oom_victim && !(idle && p.exit_code == Some(0)))?;
     let how = match (process.signal, process.exit_code) {
         (Some(signal), _) => format!("was killed by signal {signal}"),
         (_, Some(code)) => format!("exited with code {code}"),

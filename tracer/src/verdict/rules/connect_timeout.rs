@@ -1,6 +1,9 @@
 //! `connect-timeout`: SYNs without an answer, and no drop seen on this node.
 
-use super::common::{connect_evidence, target_label, target_origin};
+use super::{
+    accept_queue_overflow::syn_evidence,
+    common::{connect_evidence, target_label, target_origin},
+};
 use crate::{
     correlate::{Chain, Leaf},
     verdict::{Context, Judgement, cause},
@@ -25,6 +28,7 @@ pub(super) fn judge(chain: &Chain<'_>, context: &Context<'_>) -> Option<Judgemen
         Judgement::new(cause::CONNECT_TIMEOUT, 0.85, summary)
             .origin(target_origin(&leaf.target))
             .because([connect_evidence(context, leaf)])
+            .because(leaf.syn.as_ref().map(|(at, syn)| syn_evidence(context, *at, syn)))
             .next(format!("on the node of {label}: tracer capture, or: ip route get {}", address.ip())),
     )
 }

@@ -3,25 +3,38 @@
 use super::{Context, Judgement};
 use crate::correlate::Chain;
 
+mod accept_queue_overflow;
 mod app_crash;
 mod app_error;
 mod common;
+mod config_error;
 mod connect_timeout;
 mod connection_reset;
+mod control_plane_unavailable;
+mod cpu_throttled;
+mod crash_loop;
+mod disk_full;
 mod dns_error;
 mod dns_timeout;
 mod dns_unavailable;
 mod external_unavailable;
+mod fd_exhausted;
 mod firewall_drop;
 mod firewall_reject;
 mod gateway_altered;
 mod gateway_no_upstream;
+mod image_error;
+mod keepalive_race;
+mod local_traffic_policy;
+mod missing;
 mod network_policy_drop;
 mod no_listener;
+mod node_pressure;
 mod oom_killed;
 mod rate_limited;
 mod service_endpoints;
 mod service_port_unknown;
+mod storage_error;
 mod unknown;
 mod unreachable;
 mod upstream_timeout;
@@ -33,13 +46,24 @@ type Rule = fn(&Chain<'_>, &Context<'_>) -> Option<Judgement>;
 
 /// The order is the precedence: what destroyed a process or a packet before what is merely missing, and an application's
 /// own error last.
-pub(super) const RULES: [Rule; 21] = [
+pub(super) const RULES: &[Rule] = &[
     oom_killed::judge,
     app_crash::judge,
+    fd_exhausted::judge,
+    storage_error::judge,
+    disk_full::judge,
+    accept_queue_overflow::judge,
+    keepalive_race::judge,
     service_port_unknown::judge,
+    control_plane_unavailable::judge,
+    node_pressure::judge,
+    config_error::judge,
+    image_error::judge,
+    crash_loop::judge,
     service_endpoints::judge,
     dns_unavailable::judge,
     network_policy_drop::judge,
+    local_traffic_policy::judge,
     firewall_drop::judge,
     firewall_reject::judge,
     unreachable::judge,
@@ -50,6 +74,7 @@ pub(super) const RULES: [Rule; 21] = [
     no_listener::judge,
     connect_timeout::judge,
     connection_reset::judge,
+    cpu_throttled::judge,
     upstream_timeout::judge,
     rate_limited::judge,
     gateway_no_upstream::judge,

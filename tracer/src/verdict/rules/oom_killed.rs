@@ -1,12 +1,22 @@
 //! `oom-killed`: the kernel killed it for memory while it had the request, or shortly before nobody listened any more.
 
-use super::common::{death_evidence, exchange_evidence, logs_command, server_origin, target_origin};
+use super::{
+    common::{death_evidence, exchange_evidence, logs_command, server_origin, target_label, target_origin},
+    missing::Missing,
+};
 use crate::{
     correlate::{Chain, Leaf},
     verdict::{Context, Judgement, Origin, cause},
 };
 
 pub(super) fn judge(chain: &Chain<'_>, context: &Context<'_>) -> Option<Judgement> {
+    seen(chain, context).or_else(|| {
+        let missing = Missing::by(cause::OOM_KILLED, chain, context)?;
+        Some(missing.judgement(context, cause::OOM_KILLED, 0.93, "ran out of memory"))
+    })
+}
+
+fn seen(chain: &Chain<'_>, context: &Context<'_>) -> Option<Judgement> {
     match &chain.leaf {
         Leaf::Server(leaf) if leaf.exchange.status().is_none() => {
             let (at, process) = leaf.deaths.iter().find(|(_, p)| p.oom_victim)?;
@@ -24,6 +34,14 @@ pub(super) fn judge(chain: &Chain<'_>, context: &Context<'_>) -> Option<Judgemen
             Some(
                 judgement(origin, &who, &process.comm, 0.9)
                     .because([death_evidence(context, *at, process), super::common::connect_evidence(context, leaf)]),
+            )
+        }
+        Leaf::Remote(leaf) => {
+            let (at, process) = leaf.deaths.iter().find(|(_, p)| p.oom_victim)?;
+            let who = target_label(&leaf.target);
+            Some(
+                judgement(target_origin(&leaf.target), &who, &process.comm, 0.95)
+                    .because([death_evidence(context, *at, process), exchange_evidence(context, &who, &leaf.exchange)]),
             )
         }
         Leaf::End(leaf) => {

@@ -11,9 +11,7 @@ pub(super) fn judge(chain: &Chain<'_>, context: &Context<'_>) -> Option<Judgemen
     let Leaf::Connect(leaf) = &chain.leaf else { return None };
     let service = leaf.target.service?;
     let address = leaf.connect.remote;
-    let ip = address.ip().to_string();
-    let own = service.spec.cluster_ips.iter().chain(&service.spec.cluster_ip).any(|other| *other == ip);
-    if !own || context.snapshot.service_port(service, address.port(), Protocol::Tcp).is_some() {
+    if !service.is_at(address.ip()) || context.snapshot.service_port(service, address.port(), Protocol::Tcp).is_some() {
         return None;
     }
     let name = service_name(service);

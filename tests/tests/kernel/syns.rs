@@ -1,0 +1,92 @@
+//! SYNs that reach a listener, and whether a SYN-ACK follows.
+
+use std::net::TcpListener;
+use std::os::fd::AsRawFd;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use tracer::event::{Event, UnansweredSyn, decode};
+
+use super::net::Net;
+use super::observer::observer;
+
+const SHORT: Duration = Duration::from_millis(400);
+
+/// What the sweep finds of a namespace, whoever swept. Every SYN that it takes has been handled: the caller waited for
+/// the outcome of its connects.
+fn unanswered(net: &Net) -> Vec<UnansweredSyn> {
+    static SWEPT: Mutex<Vec<UnansweredSyn>> = Mutex::new(Vec::new());
+    let mut swept = SWEPT.lock().unwrap();
+    let pending = observer().ask(|kernel| kernel.tables.sweep_syns(u64::MAX, Duration::ZERO).unwrap());
+    swept.extend(pending.iter().filter_map(|syn| match decode::unanswered_syn(syn, 0).event {
+        Event::UnansweredSyn(syn) => Some(syn),
+        _ => None,
+    }));
+    swept.iter().filter(|syn| syn.netns == net.inode).cloned().collect()
+}
+
+fn set_backlog(listener: &TcpListener, backlog: i32) {
+    // SAFETY: a second listen() of an open socket changes its backlog.
+    assert_eq!(unsafe { libc::listen(listener.as_raw_fd(), backlog) }, 0);
+}
+
+#[test]
+fn a_full_accept_queue() {
+    for address in ["127.0.0.1", "::1"] {
+        let net = Net::new();
+        let listener = net.listen(address);
+        set_backlog(&listener, 1);
+        let local = listener.local_addr().unwrap();
+        let _waiting = [net.try_connect(local, SHORT).unwrap(), net.try_connect(local, SHORT).unwrap()];
+        assert_eq!(unanswered(&net), [], "the queue had room");
+        net.try_connect(local, SHORT).unwrap_err();
+        let connect = net.wait_connect();
+        let syns = unanswered(&net);
+        let [syn] = syns.as_slice() else { panic!("one SYN: {syns:?}") };
+        assert_eq!((syn.local, syn.remote), (local, connect.local));
+        assert_eq!((syn.accept_queue, syn.accept_queue_max, syn.syn_queue), (2, 1, 0));
+        assert!(syn.cgroup != 0 && syn.start_ns >= connect.start_ns && syn.start_ns <= connect.end_ns);
+        assert_eq!(net.events().len(), 1, "the failed connect, and no drop: {:?}", net.events());
+    }
+}
+
+#[test]
+fn answered_syns_leave_nothing() {
+    let net = Net::new();
+    for address in ["127.0.0.1", "::1", "::"] {
+        drop(net.connect(&net.listen(address)));
+    }
+    // The SYN-ACK leaves from another port than the SYN was sent to.
+    let listener = net.listen("127.0.0.1");
+    let port = listener.local_addr().unwrap().port();
+    net.sh(&format!(
+        "nft 'table ip n {{ chain c {{ type nat hook output priority -100; tcp dport 7999 redirect to :{port}; }}; }}'"
+    ));
+    net.try_connect("127.0.0.1:7999".parse().unwrap(), SHORT).unwrap();
+    assert_eq!(unanswered(&net), []);
+}
+
+/// Its SYN-ACK dies in the listener's own namespace: that is a drop, and the queue has room.
+#[test]
+fn a_dropped_syn_ack() {
+    let net = Net::new();
+    let listener = net.listen("127.0.0.1");
+    let local = listener.local_addr().unwrap();
+    net.nft("output", &[&format!("tcp sport {} drop", local.port())]);
+    net.try_connect(local, SHORT).unwrap_err();
+    let dropped = net.wait_drop("NETFILTER_DROP");
+    assert_eq!((dropped.source, dropped.tcp_flags & 0x12), (local, 0x12));
+    let syns = unanswered(&net);
+    assert!(syns.iter().all(|syn| syn.local == local && syn.accept_queue == 0), "{syns:?}");
+    assert_eq!(syns.len(), 1);
+}
+
+/// Neither reaches the listener.
+#[test]
+fn refused_and_dropped_syns_are_none_of_a_listener() {
+    let net = Net::new();
+    net.nft("input", &["tcp dport 7101 drop"]);
+    net.try_connect("127.0.0.1:7101".parse().unwrap(), SHORT).unwrap_err();
+    net.try_connect("127.0.0.1:7102".parse().unwrap(), SHORT).unwrap_err();
+    assert_eq!(unanswered(&net), []);
+}

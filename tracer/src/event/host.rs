@@ -1,0 +1,113 @@
+//! What is read of the node: on request of the core, at the moment of a failure.
+
+use serde::{Deserialize, Serialize};
+
+use super::Ktime;
+
+/// A fact read from the node.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "fact", rename_all = "kebab-case")]
+pub enum HostFact {
+    /// A pod directory under `/var/log/pods`.
+    PodLogs { uid: String, namespace: String, name: String },
+    /// A process: what it is called and where it lives.
+    Process { tgid: u32, comm: String, exe: Option<String>, cgroup: Option<String>, netns: u32 },
+    /// The TCP ports that a network namespace listens on.
+    Listeners { netns: u32, ports: Vec<u16> },
+    /// SYNs that full listen queues of a network namespace cost since it was made (`ListenOverflows`, `ListenDrops`).
+    ListenCounts { netns: u32, overflows: u64, drops: u64 },
+    /// What a process and its container have of the node's resources.
+    Resources(Box<Resources>),
+    /// Lines of a container's log.
+    Log(Log),
+}
+
+/// What a process and its container have of the node's resources. What couldn't be read is absent.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Resources {
+    /// The container, as the events name it.
+    pub cgroup: u64,
+    pub tgid: u32,
+    pub descriptors: Option<Descriptors>,
+    pub cpu: Option<CpuThrottling>,
+    pub memory: Option<Memory>,
+    pub pressure: Vec<Pressure>,
+    pub volumes: Vec<Volume>,
+    /// Threads of the process that ran or waited for a CPU.
+    pub runnable: Vec<u32>,
+    /// Threads of the process that waited for something else.
+    pub sleeping: Vec<u32>,
+}
+
+/// Open descriptors of a process, and `RLIMIT_NOFILE`'s soft limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Descriptors {
+    pub open: u64,
+    pub limit: u64,
+}
+
+/// How a cgroup's CPU quota acted between two readings of its `cpu.stat`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CpuThrottling {
+    pub from_ns: Ktime,
+    pub to_ns: Ktime,
+    pub quota_us: u64,
+    pub period_us: u64,
+    pub throttled_periods: u64,
+    /// Summed over CPUs.
+    pub throttled_us: u64,
+}
+
+/// A cgroup's memory in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Memory {
+    pub used: u64,
+    pub limit: u64,
+}
+
+/// Pressure stall information of a cgroup: share of the last 10 s in which some task waited, per cent.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Pressure {
+    /// `cpu`, `memory` or `io`.
+    pub resource: String,
+    pub some_avg10: f64,
+}
+
+/// A file system that a process can write to, local ones only.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Volume {
+    /// Where the process has it mounted.
+    pub path: String,
+    /// Type of the file system.
+    pub kind: String,
+    /// Bytes, and those left for the unprivileged.
+    pub size: u64,
+    pub available: u64,
+    /// Files that can exist, 0 where the file system has no such number; and that can still be made.
+    pub files: u64,
+    pub files_available: u64,
+    /// Mounted for writing, and the file system refuses writes by itself since an error: `ro`, `emergency_ro`, `shutdown`.
+    pub refusing: Option<String>,
+    /// Seconds since the Unix epoch at which the file system last recorded an error of its own.
+    pub error_at_s: Option<u64>,
+}
+
+/// What a container logged within an interval.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Log {
+    /// The pod's.
+    pub uid: String,
+    pub container: String,
+    pub entries: Vec<LogEntry>,
+    /// Entries left out because there were too many.
+    pub omitted: u64,
+}
+
+/// One logged message, a stack trace with all its lines.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogEntry {
+    pub at: Ktime,
+    pub stderr: bool,
+    pub text: String,
+}
