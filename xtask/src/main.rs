@@ -42,6 +42,10 @@ enum Task {
     Dashboards,
     /// Write `deploy/kustomize` from the chart
     Manifests,
+    /// Build the container image: the static binary and nothing else
+    Image,
+    /// Run the image with the manifests' privileges, and with one capability less each time; root
+    Container,
     /// Write what is generated in `deploy/`, and check it with helm, kubectl and promtool
     Deploy,
     /// Everything that must pass before a change lands
@@ -62,6 +66,8 @@ fn main() -> ExitCode {
         Task::Demo { output } => return demo::run(output),
         Task::Dashboards => dashboards::write(),
         Task::Manifests => deploy::manifests::write(),
+        Task::Image => deploy::image::build(),
+        Task::Container => deploy::container::check(),
         Task::Deploy => deploy::check(),
         Task::Ci => ci::run(),
     };

@@ -191,6 +191,12 @@ fn load(object: &[u8], offsets: &Offsets, config: &Config) -> Result<Ebpf, Start
                 }
                 source = inner.source();
             }
+            // EPERM, though the capabilities were there.
+            if reason.contains("os error 1)") {
+                let remedy = "a security profile (seccomp, AppArmor, SELinux) of the container forbids bpf(2): run it \
+                              unconfined, such as with securityContext.seccompProfile.type Unconfined";
+                return StartError::Load { reason, remedy };
+            }
             StartError::Load {
                 reason,
                 remedy: "give the process at least 100 MiB of memory, and CAP_SYS_RESOURCE on kernels before 5.11; \

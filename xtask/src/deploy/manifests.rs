@@ -64,6 +64,11 @@ fn compare(what: &str, by_helm: &str, directory: &str) -> Result<()> {
     Ok(())
 }
 
+/// What an installation has, as objects.
+pub(super) fn base_objects() -> Result<Vec<Value>> {
+    Ok(objects(&base()?)?.into_values().collect())
+}
+
 fn base() -> Result<String> {
     render(&["--set", "namespace.create=true"])
 }

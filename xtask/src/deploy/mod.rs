@@ -4,6 +4,8 @@ use anyhow::Result;
 
 use crate::{dashboards, setup};
 
+pub(crate) mod container;
+pub(crate) mod image;
 pub(crate) mod manifests;
 mod rules;
 mod tools;
