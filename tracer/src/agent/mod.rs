@@ -131,7 +131,8 @@ fn pipeline(config: &Config, snapshot: Snapshot, shared: Arc<Shared>) -> anyhow:
     runtime.block_on(async {
         let stop = Stop::new(None).map_err(PipelineError::Wait)?;
         let live = Live::start(setup, |offset| Recorder::new(shared, config, offset))?;
-        confine::restrict_system_calls().map_err(PipelineError::Confine)?;
+        confine::keep_for_observing(kernel::features::release().0)?;
+        confine::restrict_system_calls()?;
         live.run(stop).await
     })?;
     Ok(())

@@ -1,4 +1,4 @@
-//! Giving up what isn't needed any more. Privileges are a thread's in Linux: the one that observes keeps two capabilities,
+//! The agent gives up what it doesn't need any more. Privileges are a thread's in Linux: the one that observes keeps two capabilities,
 //! those that face the network have none and see none of the node's files.
 //!
 //! | | thread that observes | every other thread of the agent |

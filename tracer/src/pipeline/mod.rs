@@ -32,7 +32,6 @@ pub use listener::{Listener, Look};
 pub use live::{Live, Setup};
 pub use stop::Stop;
 
-use crate::confine::ConfineError;
 use crate::event::record::ReadError;
 use crate::kernel::StartError;
 use crate::kernel::map::MapError;
@@ -57,8 +56,6 @@ pub enum PipelineError {
     File { path: PathBuf, source: io::Error },
     #[error("cannot wait for the kernel programs' events: {0}")]
     Wait(#[source] io::Error),
-    #[error(transparent)]
-    Confine(#[from] ConfineError),
     #[error(transparent)]
     Capture(#[from] ReadError),
 }
