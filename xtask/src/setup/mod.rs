@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result, bail};
 use crate::ebpf_toolchain::{self, Compiler};
 
 mod apt;
+mod collector;
 mod linker;
 mod rustup;
 mod tools;
@@ -29,7 +30,7 @@ const LLVM_PACKAGES: &[&str] = &["llvm-22-dev", "libpolly-22-dev"];
 pub(crate) fn run(report: Report) -> Result<()> {
     let missing = tools::missing();
     let toolchain = ebpf_toolchain::find();
-    if missing.is_empty() && toolchain.is_ok() {
+    if missing.is_empty() && toolchain.is_ok() && collector::is_present() {
         if report == Report::Always {
             eprintln!("setup: nothing to do, everything that builds, tests and the demo need is installed");
         }
@@ -45,6 +46,9 @@ pub(crate) fn run(report: Report) -> Result<()> {
     if let Err(why) = toolchain {
         say(&format!("the kernel programs can't be built: {why}"));
         toolchain_for_kernel_programs()?;
+    }
+    if !collector::is_present() {
+        collector::install()?;
     }
     say("done");
     Ok(())

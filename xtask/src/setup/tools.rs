@@ -28,6 +28,8 @@ const TOOLS: &[Tool] = &[
     tool("haproxy", &["-v"], "haproxy", "as a gateway in tests"),
     tool("unbound", &["-V"], "unbound", "as the test cluster's DNS"),
     tool("python3", &["--version"], "python3", "as client and server in tests of one machine"),
+    tool("pip3", &["--version"], "python3-pip", "to fetch the OTLP collector that the exporter's tests speak to"),
+    tool("promtool", &["--version"], "prometheus", "to scrape and check the agent's metrics in tests"),
 ];
 
 const fn tool(name: &'static str, check: &'static [&'static str], package: &'static str, reason: &'static str) -> Tool {
