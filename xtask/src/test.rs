@@ -26,6 +26,7 @@ const KERNEL: &[Kind] = &[
     ("loader tests", &["--lib"], &["--ignored", "--test-threads=1"]),
     ("hook tests", &["--test", "kernel"], &[]),
     ("cluster tests", &["--test", "cluster"], &[]),
+    ("agent tests", &["--test", "agent"], &["--test-threads=2"]),
     ("scenarios", &["--test", "scenarios"], &[]),
 ];
 

@@ -13,6 +13,7 @@
 
 pub mod config;
 mod count;
+mod export;
 mod journal;
 mod keeper;
 mod recorder;
@@ -28,7 +29,7 @@ use std::thread;
 
 use anyhow::Context;
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::clock;
 use crate::confine;
@@ -37,6 +38,7 @@ use crate::host::HostRoot;
 use crate::k8s::Snapshot;
 use crate::kernel;
 use crate::pipeline::{Live, PipelineError, Setup, Stop};
+use crate::sink::otlp::Item;
 use crate::sink::prometheus::Metrics;
 use config::Config;
 use keeper::Keeper;
@@ -68,24 +70,37 @@ async fn serve(config: Config, snapshot: Snapshot) -> anyhow::Result<()> {
     let server = tokio::spawn(server::serve(listener, Arc::clone(&shared), config.max_connections));
     let (stop_keeping, keep) = oneshot::channel();
     let kept = tokio::spawn(keeper.run(keep));
+    let (stop_exporting, export) = oneshot::channel();
+    let (sender, exported) = match export::exporter(&config, &shared)? {
+        Some((sender, exporter)) => (Some(sender), Some(tokio::spawn(exporter.run(export)))),
+        None => (None, None),
+    };
 
-    let observed = observe(config, snapshot, Arc::clone(&shared)).await;
+    let observed = observe(config, snapshot, Arc::clone(&shared), sender).await;
 
     shared.status().reason = Some("stopping".to_owned());
-    // Nobody waits for it if the journal failed.
-    let _gone = stop_keeping.send(());
+    // Who failed before doesn't wait for it.
+    let _gone = (stop_keeping.send(()), stop_exporting.send(()));
     kept.await.context("the journal's task failed")?;
+    if let Some(exported) = exported {
+        exported.await.context("the exporter's task failed")?;
+    }
     server.abort();
     observed
 }
 
 /// The pipeline, in a thread of its own.
-async fn observe(config: Config, snapshot: Snapshot, shared: Arc<Shared>) -> anyhow::Result<()> {
+async fn observe(
+    config: Config,
+    snapshot: Snapshot,
+    shared: Arc<Shared>,
+    sender: Option<mpsc::Sender<Item>>,
+) -> anyhow::Result<()> {
     let (done, result) = oneshot::channel();
     let (read, write) = files(&config);
     let pipeline = move || {
         // Without a receiver the agent is gone.
-        let _gone = done.send(pipeline(&config, snapshot, shared));
+        let _gone = done.send(pipeline(&config, snapshot, shared, sender));
     };
     thread::Builder::new().name("pipeline".to_owned()).spawn(pipeline).context("cannot start a thread")?;
     confine::drop_all()?;
@@ -102,7 +117,12 @@ fn files(config: &Config) -> (Vec<PathBuf>, Vec<PathBuf>) {
     (otlp.into_iter().flatten().cloned().collect(), journal.map(Path::to_owned).into_iter().collect())
 }
 
-fn pipeline(config: &Config, snapshot: Snapshot, shared: Arc<Shared>) -> anyhow::Result<()> {
+fn pipeline(
+    config: &Config,
+    snapshot: Snapshot,
+    shared: Arc<Shared>,
+    sender: Option<mpsc::Sender<Item>>,
+) -> anyhow::Result<()> {
     let host_root = HostRoot::new(&config.host_root);
     let _statistics = match config.ebpf_statistics.then(kernel::count_runs) {
         Some(Ok(counting)) => Some(counting),
@@ -130,7 +150,7 @@ fn pipeline(config: &Config, snapshot: Snapshot, shared: Arc<Shared>) -> anyhow:
         .context("cannot start the asynchronous runtime")?;
     runtime.block_on(async {
         let stop = Stop::new(None).map_err(PipelineError::Wait)?;
-        let live = Live::start(setup, |offset| Recorder::new(shared, config, offset))?;
+        let live = Live::start(setup, |offset| Recorder::new(shared, config, sender, offset))?;
         confine::keep_for_observing(kernel::features::release().0)?;
         confine::restrict_system_calls()?;
         live.run(stop).await

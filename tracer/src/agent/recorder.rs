@@ -4,16 +4,19 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::mpsc;
 use tracer_common::event::kind;
 
 use super::config::Config;
 use super::count::Counting;
+use super::export::Queue;
 use super::requests::Requests;
 use super::shared::Shared;
 use super::status::{Cost, Program};
 use crate::correlate::Correlator;
 use crate::event::{Event, Ktime, Record};
 use crate::pipeline::{Listener, Look};
+use crate::sink::otlp::Item;
 use crate::sink::prometheus::catalog::FAMILIES;
 use crate::sink::prometheus::{Metric, Store};
 use crate::sink::{CoverageLine, Ready, Summary, rfc3339};
@@ -31,6 +34,7 @@ pub(super) struct Recorder {
     shared: Arc<Shared>,
     counting: Counting,
     requests: Requests,
+    queue: Queue,
     wall_offset_ns: i64,
     idle: Duration,
     max_age: Duration,
@@ -43,9 +47,15 @@ pub(super) struct Recorder {
 }
 
 impl Recorder {
-    pub(super) fn new(shared: Arc<Shared>, config: &Config, wall_offset_ns: i64) -> Self {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        config: &Config,
+        sender: Option<mpsc::Sender<Item>>,
+        wall_offset_ns: i64,
+    ) -> Self {
         Self {
             counting: Counting::new(shared.metrics.clone()),
+            queue: Queue::new(sender, Arc::clone(&shared), config, wall_offset_ns),
             shared,
             requests: Requests::default(),
             wall_offset_ns,
@@ -77,6 +87,7 @@ impl Recorder {
         self.shared.metrics.with(|store| store.expire(before(QUIET_NS), idle, gone));
         let oldest = self.wall(look.at).saturating_sub(i64::try_from(self.max_age.as_nanos()).unwrap_or(i64::MAX));
         self.shared.store().expire(&rfc3339(oldest));
+        self.queue.expire(before(u64::try_from(self.max_age.as_nanos()).unwrap_or(Ktime::MAX)));
     }
 
     fn tell_programs(&self, look: &Look<'_>, store: &mut Store) -> Vec<Program> {
@@ -142,6 +153,7 @@ impl Listener for Recorder {
             let now = self.now;
             self.shared.metrics.with(|store| store.add(Metric::IncidentsEvicted, &[], forgotten as f64, now));
         }
+        self.queue.offer(&incident, self.now);
         self.incidents += 1;
         self.shared.announce();
         Ok(())

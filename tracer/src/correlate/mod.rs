@@ -33,6 +33,7 @@ mod symptom;
 mod window;
 
 pub(crate) use chain::{Chain, ConnectLeaf, Leaf, LookupLeaf, ServerLeaf, Target};
+pub(crate) use descend::milliseconds;
 pub(crate) use identity::{Identity, Who, service_name};
 pub(crate) use inquiry::Around;
 pub(crate) use leaf::ECONNREFUSED;

@@ -6,6 +6,8 @@
 pub mod escape;
 pub mod json;
 pub mod line;
+#[cfg(feature = "agent")]
+pub mod otlp;
 mod printer;
 #[cfg(feature = "agent")]
 pub mod prometheus;

