@@ -25,14 +25,19 @@ pub(crate) fn port() -> u16 {
 }
 
 /// Asks until the answer is there.
-pub(crate) fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn until<T>(what: &str, ask: impl FnMut() -> Option<T>) -> T {
+    within_patience(ask).unwrap_or_else(|| panic!("in vain: {what}"))
+}
+
+/// As [`until`], with nothing for an answer that doesn't come.
+pub(crate) fn within_patience<T>(mut ask: impl FnMut() -> Option<T>) -> Option<T> {
     let deadline = Instant::now() + PATIENCE;
     loop {
-        if let Some(found) = ask() {
-            return found;
+        match ask() {
+            Some(found) => return Some(found),
+            None if Instant::now() >= deadline => return None,
+            None => std::thread::sleep(Duration::from_millis(50)),
         }
-        assert!(Instant::now() < deadline, "in vain: {what}");
-        std::thread::sleep(Duration::from_millis(50));
     }
 }
 

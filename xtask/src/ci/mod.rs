@@ -25,6 +25,8 @@ pub(crate) fn run() -> Result<()> {
     test::all(&mut steps, &[])?;
     steps.step("demo", || demo::check(Output::Json))?;
     steps.step("deploy", deploy::check)?;
+    steps.step("image", deploy::image::build)?;
+    steps.step("container", deploy::container::check)?;
     steps.step("generated files", || unchanged(&before))?;
     steps.summary();
     Ok(())
