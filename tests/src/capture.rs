@@ -59,6 +59,7 @@ impl Capture {
     pub fn start(tracer: &Path, cluster: &Cluster, echo: bool) -> Result<Self> {
         let log = cluster.instance.directory().join("tracer.log");
         let mut command = command(tracer, cluster, "json")?;
+        command.arg("--write").arg(recording(cluster));
         command.stdout(Stdio::piped()).stderr(File::create(&log)?);
         Place::default().apply(&mut command)?;
         let mut child = command.spawn().with_context(|| format!("cannot run {}", tracer.display()))?;
@@ -147,6 +148,26 @@ impl Drop for Capture {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// What `tracer explain` makes of the recording of a capture that has ended.
+pub fn replay(tracer: &Path, cluster: &Cluster) -> Result<Incidents> {
+    let file = recording(cluster);
+    let file = file.to_str().context("a path that is not UTF-8")?;
+    let tracer = tracer.to_str().context("a path that is not UTF-8")?;
+    let output = crate::run::checked(Place::default(), tracer, &["explain", "-o", "json", file], "")?;
+    let mut incidents = Incidents::default();
+    for line in output.lines() {
+        let value: Value = serde_json::from_str(line).with_context(|| format!("not JSON: {line}"))?;
+        if value["type"] == "incident" {
+            incidents.add(value);
+        }
+    }
+    Ok(incidents)
+}
+
+fn recording(cluster: &Cluster) -> PathBuf {
+    cluster.instance.directory().join("recording")
 }
 
 /// The command line for capturing the cluster's pods.

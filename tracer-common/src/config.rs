@@ -62,6 +62,14 @@ pub struct Offsets {
     pub sk_max_ack_backlog: u32,
     /// `inet_connection_sock.icsk_accept_queue.qlen`.
     pub icsk_syn_queue: u32,
+    pub icsk_retransmits: u32,
+    pub icsk_lrcvtime: u32,
+    pub tcp_lsndtime: u32,
+    pub tcp_rcv_nxt: u32,
+    pub file_inode: u32,
+    pub file_private_data: u32,
+    pub inode_mode: u32,
+    pub socket_sk: u32,
 }
 
 /// Facts and choices that aren't offsets.
@@ -94,4 +102,4 @@ pub mod drop_action {
 /// Entries of the `DROP_ACTION` array; reasons beyond it belong to a subsystem (reason >> 16) and are reported.
 pub const DROP_ACTIONS: u32 = 256;
 
-const _: () = assert!(size_of::<Offsets>() == 48 * 4 && size_of::<Config>() == 28);
+const _: () = assert!(size_of::<Offsets>() == 56 * 4 && size_of::<Config>() == 28);

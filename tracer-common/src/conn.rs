@@ -47,6 +47,8 @@ pub mod conn_flag {
     pub const SYNCHRONOUS: u32 = 1 << 8;
     /// No request was outstanding when the first end closed; one that crossed the peer's FIN doesn't count.
     pub const CLOSED_IDLE: u32 = 1 << 9;
+    /// It is older than the tracer: the iterator found it.
+    pub const EXISTING: u32 = 1 << 10;
 }
 
 /// Facts about a request, or'ed into [`Request::flags`].
@@ -132,6 +134,9 @@ pub struct Conn {
     pub state: u32,
     /// `sk_err` reported for it, 0 if none.
     pub error: u32,
+    /// Sequence number of the first byte of the last final response.
+    pub response_seq: u32,
+    pub pad: u32,
     /// Payload bytes sent and received (of connections that aren't dismissed).
     pub bytes: [u64; 2],
     /// When payload was last sent and received.
@@ -147,4 +152,4 @@ pub struct HeadKey {
     pub slot: u64,
 }
 
-const _: () = assert!(size_of::<Request>() == 64 && size_of::<Conn>() == 456);
+const _: () = assert!(size_of::<Request>() == 64 && size_of::<Conn>() == 464);

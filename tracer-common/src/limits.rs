@@ -6,6 +6,9 @@ pub const REQUEST_HEAD: usize = 2048;
 pub const RESPONSE_HEAD: usize = 512;
 /// Requests outstanding on one connection that are told apart (pipelining); more are counted in `pipeline_overflow`.
 pub const PIPELINE: usize = 4;
+/// Sockets older than the tracer that are given a record at the start; the others are joined at their next request. Half
+/// of the connections that are followed: new ones need room.
+pub const EXISTING: u64 = 32_768;
 /// Captured bytes of a DNS message (RFC 1035 section 2.3.4: 512 over UDP without EDNS).
 pub const DNS_MESSAGE: usize = 512;
 /// Return addresses kept of a drop's kernel stack.

@@ -34,10 +34,12 @@ pub enum Stat {
     Requests,
     /// TCP segments with data sent again.
     Retransmits,
+    /// Sockets older than the tracer that were given no record.
+    LostExisting,
 }
 
 impl Stat {
-    pub const COUNT: usize = 13;
+    pub const COUNT: usize = 14;
     /// Every statistic with its stable name, in index order.
     pub const ALL: [(Stat, &'static str); Stat::COUNT] = [
         (Stat::LostFailures, "failures"),
@@ -53,6 +55,7 @@ impl Stat {
         (Stat::Flight, "flight"),
         (Stat::Requests, "requests"),
         (Stat::Retransmits, "retransmits"),
+        (Stat::LostExisting, "existing"),
     ];
 }
 

@@ -1,5 +1,6 @@
 //! Making, finding and ending connection records.
 
+use aya_ebpf::bindings::BPF_NOEXIST;
 use tracer_common::{
     conn::{Conn, HeadKey, conn_flag, role},
     limits::PIPELINE,
@@ -24,6 +25,23 @@ pub(crate) fn create(sock: u64, role: u8, flags: u32) -> Option<*mut Conn> {
         count(Stat::LostConn);
         return None;
     }
+    if flags & conn_flag::JOINED != 0 {
+        count(Stat::Joined);
+    }
+    fill(sock, role, flags)
+}
+
+/// Makes the record of a socket that exists already, unless another hook has met it.
+#[inline(always)]
+pub(crate) fn take_over(sock: u64, role: u8, flags: u32) -> Option<*mut Conn> {
+    if CONN.insert(sock, &ZERO_CONN, u64::from(BPF_NOEXIST)).is_err() {
+        return None;
+    }
+    fill(sock, role, flags | conn_flag::EXISTING)
+}
+
+#[inline(always)]
+fn fill(sock: u64, role: u8, flags: u32) -> Option<*mut Conn> {
     let conn = CONN.get_ptr_mut(sock)?;
     let address = kernel::address(sock);
     // SAFETY: a live map value.
@@ -33,9 +51,6 @@ pub(crate) fn create(sock: u64, role: u8, flags: u32) -> Option<*mut Conn> {
         (*conn).role = role;
         (*conn).flags = flags;
         kernel::sock_tuple(address, &mut (*conn).tuple);
-    }
-    if flags & conn_flag::JOINED != 0 {
-        count(Stat::Joined);
     }
     Some(conn)
 }

@@ -7,10 +7,31 @@ use tracer_common::{Actor, Tuple};
 
 use crate::globals::offset;
 
+pub(crate) const AF_INET: u16 = 2;
 pub(crate) const AF_INET6: u16 = 10;
 pub(crate) const IPPROTO_TCP: u8 = 6;
 pub(crate) const IPPROTO_UDP: u8 = 17;
 pub(crate) const IPPROTO_ICMPV6: u8 = 58;
+
+/// `enum` of `include/net/tcp_states.h`, UAPI-stable through `struct tcp_info`.
+pub(crate) mod state {
+    pub(crate) const ESTABLISHED: u32 = 1;
+    pub(crate) const SYN_SENT: u32 = 2;
+    pub(crate) const SYN_RECV: u32 = 3;
+    pub(crate) const FIN_WAIT1: u32 = 4;
+    pub(crate) const FIN_WAIT2: u32 = 5;
+    pub(crate) const CLOSE: u32 = 7;
+    pub(crate) const CLOSE_WAIT: u32 = 8;
+    pub(crate) const LAST_ACK: u32 = 9;
+    pub(crate) const LISTEN: u32 = 10;
+    pub(crate) const CLOSING: u32 = 11;
+}
+
+/// State of a socket.
+#[inline(always)]
+pub(crate) fn sock_state(sock: u64) -> u32 {
+    u32::from(read_or_zero::<u8>(sock, offset!(skc_state)))
+}
 
 /// Reads a value at `base + offset`.
 #[inline(always)]

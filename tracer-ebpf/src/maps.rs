@@ -46,6 +46,9 @@ pub(crate) static DROP_SEEN: LruHashMap<PacketTuple, u64> = LruHashMap::with_max
 /// Requests by cgroup and peer.
 #[map]
 pub(crate) static COUNTERS: PerCpuHashMap<CounterKey, Counter> = PerCpuHashMap::with_max_entries(8192, NO_PREALLOC);
+/// How many sockets the iterator gave a record, in all.
+#[map]
+pub(crate) static TAKEN_OVER: Array<u64> = Array::with_max_entries(1, 0);
 /// Losses and skips.
 #[map]
 pub(crate) static STATS: PerCpuArray<u64> = PerCpuArray::with_max_entries(Stat::COUNT as u32, 0);

@@ -8,6 +8,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand, ValueEnum};
+use nix::sys::socket::{self, Backlog};
 use tracer_tests::app::{Routes, client, event_loop, kubelet, side, threads};
 
 #[derive(Parser)]
@@ -33,6 +34,9 @@ enum Command {
         /// Use up all descriptors but so many.
         #[arg(long)]
         spare_descriptors: Option<usize>,
+        /// Connections that may wait to be accepted.
+        #[arg(long)]
+        backlog: Option<i32>,
     },
     /// Send requests and print what came back as JSON.
     Client(client::Client),
@@ -68,10 +72,14 @@ enum Model {
 
 fn main() -> Result<()> {
     match Arguments::parse().command {
-        Command::Serve { listen, model, keep_alive_ms, routes, spare_descriptors } => {
+        Command::Serve { listen, model, keep_alive_ms, routes, spare_descriptors, backlog } => {
             let text = std::fs::read_to_string(&routes).with_context(|| format!("cannot read {}", routes.display()))?;
             let routes: Routes = serde_yaml_ng::from_str(&text)?;
             let listener = bind(listen)?;
+            if let Some(backlog) = backlog {
+                // A second listen() changes it.
+                socket::listen(&listener, Backlog::new(backlog)?)?;
+            }
             let _held = spare_descriptors.map(side::use_up_descriptors);
             match model {
                 Model::ThreadPerRequest => {

@@ -10,7 +10,11 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use super::{Fault, Scenario, Traffic, expect};
-use crate::{app::client::Report, capture::Capture, cluster::Cluster};
+use crate::{
+    app::client::Report,
+    capture::{self, Capture},
+    cluster::Cluster,
+};
 
 /// Failures that nothing waits for are reported after a quiet window of 10 s.
 const INCIDENT_PATIENCE: Duration = Duration::from_secs(15);
@@ -35,7 +39,7 @@ pub fn run(scenario: &Scenario, tracer: Option<&Path>) -> Result<Outcome> {
     }
     let mut problems = drive_all(&cluster, scenario)?;
     let mut incidents = vec![];
-    if let Some(mut capture) = capture.take() {
+    if let Some((mut capture, tracer)) = capture.take().zip(tracer) {
         let Scenario { expect: expected, allow_unknown, none, .. } = scenario;
         if !none {
             capture.wait(INCIDENT_PATIENCE, |seen| expect::all_seen(&cluster.plan, expected, seen))?;
@@ -44,6 +48,11 @@ pub fn run(scenario: &Scenario, tracer: Option<&Path>) -> Result<Outcome> {
         let diagnostics = capture.diagnostics();
         let seen = capture.finish()?;
         problems.extend(expect::problems(&cluster.plan, expected, *allow_unknown, &seen)?);
+        let replayed = capture::replay(tracer, &cluster)?;
+        if !seen.iter().eq(replayed.iter()) {
+            let replayed: Vec<_> = replayed.iter().map(|incident| format!("\n    {incident}")).collect();
+            problems.push(format!("a replay of the capture says something else:{}", replayed.concat()));
+        }
         if !problems.is_empty() && !diagnostics.is_empty() {
             problems.push(format!("the tracer's standard error:\n{diagnostics}"));
         }

@@ -53,6 +53,9 @@ pub enum Server {
         /// All descriptors but so many are used up from the start.
         #[serde(default)]
         spare_descriptors: Option<usize>,
+        /// Of the listening socket.
+        #[serde(default)]
+        backlog: Option<i32>,
     },
     Redis {
         port: u16,
@@ -100,7 +103,7 @@ impl Server {
         let app = app_binary()?.display().to_string();
         Ok(match self {
             Self::None => None,
-            Self::App { port, model, keep_alive_ms, routes, spare_descriptors } => {
+            Self::App { port, model, keep_alive_ms, routes, spare_descriptors, backlog } => {
                 let file = directory.join("routes.json");
                 write(&file, &plan.expand(&serde_json::to_string_pretty(routes)?)?)?;
                 let listen = format!("{any}:{port}");
@@ -110,6 +113,7 @@ impl Server {
                     words.extend(["--spare-descriptors".to_owned(), spare.to_string()]);
                 }
                 words.extend(keep_alive_ms.iter().flat_map(|time| ["--keep-alive-ms".to_owned(), time.to_string()]));
+                words.extend(backlog.iter().flat_map(|length| ["--backlog".to_owned(), length.to_string()]));
                 Some(words)
             }
             Self::Redis { port } => Some(words(&[&app, "redis", "--listen", &format!("{any}:{port}")])),

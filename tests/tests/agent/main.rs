@@ -59,7 +59,7 @@ fn incidents_are_served_counted_and_kept() {
     let (status, text) = agent.get("/v1/incidents?since=yesterday");
     assert!(status == 400 && text.contains("`since`"), "{status} {text}");
     let status = agent.json("/v1/status");
-    assert!(status["ready"] == true && status["snapshot"]["services"] == 2, "{status}");
+    assert!(status["ready"] == true && status["snapshot"]["services"] == 3, "{status}");
 
     let incidents = ["tracer_incidents_total", "cause=\"app-error\"", "workload=\"Deployment/cart\""];
     assert_eq!(agent.metric(&incidents), Some(3.0));

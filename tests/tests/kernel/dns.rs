@@ -109,17 +109,10 @@ fn over_tcp() {
     }
 }
 
-#[test]
-fn unanswered() {
-    let _turn = turn();
-    let net = Net::new();
-    let server = net.udp("127.0.0.1", 53);
-    let client = net.udp("127.0.0.1", 0);
-    for _ in 0..2 {
-        client.send_to(&query("nobody.example"), server.local_addr().unwrap()).unwrap();
-    }
+/// What the sweep takes of a namespace.
+fn unanswered(net: &Net) -> Vec<Dns> {
     let inode = net.inode;
-    let swept: Vec<Dns> = observer().ask(move |kernel| {
+    observer().ask(move |kernel| {
         let now = tracer::clock::monotonic_ns();
         let keep = |(key, query): &(_, tracer_common::event::DnsPending)| {
             tracer::event::decode::unanswered_dns(key, query, now).ok()
@@ -130,11 +123,46 @@ fn unanswered() {
             .filter_map(|record| if let Event::Dns(it) = record.event { Some(it) } else { None })
             .filter(|dns| dns.netns == inode)
             .collect()
-    });
+    })
+}
+
+#[test]
+fn unanswered_over_udp() {
+    let _turn = turn();
+    let net = Net::new();
+    let server = net.udp("127.0.0.1", 53);
+    let client = net.udp("127.0.0.1", 0);
+    for _ in 0..2 {
+        client.send_to(&query("nobody.example"), server.local_addr().unwrap()).unwrap();
+    }
+    let swept = unanswered(&net);
     assert_eq!(swept.len(), 2, "both ends: {swept:?}");
     for dns in &swept {
-        assert_eq!((dns.name.as_str(), dns.rcode, dns.transmissions), ("nobody.example", None, 2));
+        assert_eq!((dns.name.as_str(), dns.rcode, dns.transmissions, dns.tcp), ("nobody.example", None, 2, false));
     }
+    assert_eq!(told(&net), []);
+}
+
+#[test]
+fn unanswered_over_tcp() {
+    let _turn = turn();
+    let net = Net::new();
+    let listener = net.run(|| std::net::TcpListener::bind(("127.0.0.1", 53)).unwrap());
+    let mut pair = net.connect(&listener);
+    let framed = |message: &[u8]| [&(message.len() as u16).to_be_bytes()[..], message].concat();
+    let (asked, other) = (query("nobody.example"), query("somebody.example"));
+    pair.request(&framed(&asked));
+    // An answer to another question doesn't count.
+    let mut stray = reply(&other, Some(Ipv4Addr::new(10, 1, 2, 5)));
+    stray[0] ^= 0xff;
+    pair.respond(&framed(&stray));
+    let swept = unanswered(&net);
+    assert_eq!(swept.len(), 2, "both ends: {swept:?}");
+    for dns in &swept {
+        assert_eq!((dns.name.as_str(), dns.rcode, dns.transmissions, dns.tcp), ("nobody.example", None, 1, true));
+        assert_eq!(dns.local.port() == 53, dns.role == Role::Server);
+    }
+    drop(pair);
     assert_eq!(told(&net), []);
 }
 

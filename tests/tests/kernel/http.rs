@@ -2,14 +2,12 @@
 
 use std::io::Read;
 use std::net::Shutdown;
-use std::time::Instant;
 
-use tracer::event::decode::{self, DecodeError, NoNames};
-use tracer::event::{Event, Outcome, Record, Role, SignalKind};
-use tracer::kernel::{Kernel, Options, object};
+use tracer::event::decode::DecodeError;
+use tracer::event::{Event, Outcome, Role, SignalKind};
 
 use super::net::{Net, answer, get, path_of};
-use super::observer::{PATIENCE, observer};
+use super::observer::observer;
 
 #[test]
 fn a_failing_status_is_told_at_both_ends() {
@@ -159,35 +157,6 @@ fn a_server_that_resets() {
     assert!(!sent.no_socket);
     assert!(sent.reason.as_deref().is_none_or(|reason| reason == "TCP_ABORT_ON_CLOSE"), "{:?}", sent.reason);
     net.wait_signal(SignalKind::TcpReceiveReset);
-}
-
-#[test]
-fn a_connection_older_than_the_tracer() {
-    let net = Net::new();
-    let mut pair = net.pair();
-    // A tracer of its own, which starts only now.
-    let mut late = Kernel::start(object::OBJECT, &Options::default()).unwrap();
-    pair.respond(b"the end of something");
-    pair.request(b"of a body");
-    pair.request(&get("/joined"));
-    pair.respond(&answer("500 No", "no"));
-    drop(pair);
-    let mut told = Vec::new();
-    let deadline = Instant::now() + PATIENCE;
-    while told.len() < 2 && Instant::now() < deadline {
-        late.rings.drain(10_000, |_, bytes| {
-            if let Ok(Record { event: Event::Exchange(it), .. }) = decode::decode(bytes, &mut NoNames)
-                && it.netns == net.inode
-            {
-                told.push(it);
-            }
-        });
-    }
-    assert_eq!(told.len(), 2);
-    for exchange in told {
-        assert_eq!((path_of(&exchange), exchange.outcome), ("/joined", Outcome::Status(500)));
-        assert!(!exchange.first && exchange.established_ns == 0);
-    }
 }
 
 #[test]

@@ -118,3 +118,44 @@ fn cgroups_come_and_go() {
         });
     }
 }
+
+/// A memory cgroup of the test's own: version 1 where the node is hybrid. Removed however the test ends.
+fn memory_limit(bytes: u64) -> Directory {
+    let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
+    let v1 = mounts
+        .lines()
+        .map(|line| line.split(' ').collect::<Vec<_>>())
+        .find(|words| words[2] == "cgroup" && words[3].split(',').any(|option| option == "memory"));
+    let (mount, file) = match &v1 {
+        Some(words) => (std::path::PathBuf::from(words[1]), "memory.limit_in_bytes"),
+        None => (observer().ask(|kernel| kernel.session.cgroup_mount.path.clone()), "memory.max"),
+    };
+    if v1.is_none() {
+        std::fs::write(mount.join("cgroup.subtree_control"), "+memory").unwrap();
+    }
+    let directory = Directory(mount.join(format!("tracer-oom-{}", std::process::id())));
+    std::fs::create_dir(&directory.0).unwrap();
+    std::fs::write(directory.0.join(file), bytes.to_string()).unwrap();
+    directory
+}
+
+#[test]
+fn a_process_that_the_kernel_kills_for_memory() {
+    Net::new();
+    let limit = memory_limit(16 << 20);
+    let procs = limit.0.join("cgroup.procs");
+    let script = format!("echo $$ > {} && exec tail /dev/zero", procs.display());
+    let mut child = Command::new("sh").args(["-c", &script]).stderr(Stdio::null()).spawn().unwrap();
+    let pid = child.id();
+    child.wait().unwrap();
+    let told = observer().wait("the victim and its end", |seen| {
+        let of_child = |record: &&tracer::event::Record| matches!(&record.event, Event::Process(it) if it.tgid == pid);
+        let told: Vec<_> = seen.iter().filter_map(|seen| seen.record.as_ref().ok()).filter(of_child).cloned().collect();
+        (told.len() >= 2).then_some(told)
+    });
+    let [victim, end] = told.as_slice() else { panic!("twice: {told:?}") };
+    let (Event::Process(victim), Event::Process(end)) = (&victim.event, &end.event) else { panic!("{told:?}") };
+    assert!(victim.oom_victim && victim.signal.is_none() && !victim.served, "{victim:?}");
+    assert_eq!((end.oom_victim, end.signal, end.exit_code), (false, Some(9), None));
+    assert_eq!((victim.comm.as_str(), end.comm.as_str()), ("tail", "tail"));
+}

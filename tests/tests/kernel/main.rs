@@ -11,6 +11,8 @@
 mod connects;
 mod dns;
 mod drops;
+mod existing;
+mod filters;
 mod framing;
 mod http;
 mod join;

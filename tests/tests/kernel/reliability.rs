@@ -3,9 +3,10 @@
 use std::io::{Read, Write};
 use std::time::Duration;
 
-use tracer::event::{Event, Outcome, SignalKind};
+use tracer::event::{Event, Outcome, Role, SignalKind};
 
-use super::net::{Net, answer, get};
+use super::net::{Net, Pair, answer, get, path_of};
+use super::observer::observer;
 
 #[test]
 fn a_syn_without_answer_is_sent_again() {
@@ -112,4 +113,56 @@ fn a_vanished_peer_is_no_answer() {
     assert_eq!(exchanges.len(), 1, "the server never saw it: {exchanges:?}");
     assert_eq!(exchanges[0].outcome, Outcome::Unanswered);
     assert!(exchanges[0].retransmits > 0);
+}
+
+/// The first segment of a connection's first request comes after the second one.
+#[test]
+fn an_overtaken_first_segment() {
+    let net = Net::new();
+    let mut pair = net.pair();
+    let head = get("/overtaken");
+    let (first, second) = head.split_at(20);
+    // The length with headers and timestamps.
+    net.nft("input", &[&format!("tcp dport {} meta length {} drop", pair.port, 52 + first.len())]);
+    pair.client.write_all(first).unwrap();
+    net.wait_drop("NETFILTER_DROP");
+    pair.client.write_all(second).unwrap();
+    net.sh("nft flush ruleset");
+    let mut read = vec![0; head.len()];
+    pair.server.read_exact(&mut read).unwrap();
+    assert_eq!(read, head);
+    pair.respond(&answer("500 No", "no"));
+    pair.request(&get("/next"));
+    pair.respond(&answer("503 Busy", "no"));
+    drop(pair);
+    net.assert_http(&[("/overtaken", Outcome::Status(500)), ("/next", Outcome::Status(503))], &[]);
+}
+
+/// The handshake's last acknowledgement is lost, so the first request ends it: the listener is its socket, and only the
+/// client's end can tell of it.
+#[test]
+fn a_request_that_ends_the_handshake() {
+    let net = Net::new();
+    let listener = net.listen("127.0.0.1");
+    let local = listener.local_addr().unwrap();
+    net.nft("input", &[&format!("tcp dport {} tcp flags == ack meta length 52 drop", local.port())]);
+    let mut client = net.try_connect(local, Duration::from_secs(5)).unwrap();
+    net.wait_drop("NETFILTER_DROP");
+    client.write_all(&get("/early")).unwrap();
+    let (server, _) = listener.accept().unwrap();
+    net.sh("nft flush ruleset");
+    let mut pair = Pair { client, server, port: local.port() };
+    let mut read = vec![0; get("/early").len()];
+    pair.server.read_exact(&mut read).unwrap();
+    pair.respond(&answer("500 No", "no"));
+    pair.request(&get("/next"));
+    pair.respond(&answer("503 Busy", "no"));
+    drop(pair);
+    let told = net.exchanges();
+    let of = |role| told.iter().filter(|it| it.role == role).map(|it| path_of(it).to_owned()).collect::<Vec<_>>();
+    assert_eq!(of(Role::Client), ["/early", "/next"]);
+    assert_eq!(of(Role::Server), ["/next"]);
+    let inode = net.inode;
+    let left = observer().ask(move |kernel| kernel.tables.connections(|conn| conn.tuple.netns == inode).unwrap());
+    assert!(left.is_empty(), "nothing is kept of the listener: {left:?}");
 }

@@ -13,21 +13,10 @@ use crate::{
     emit::{self, Ring},
     globals::offset,
     hooks::tcp_signals,
-    http,
-    kernel::{self, IPPROTO_TCP, read, read_or_zero},
+    http::{self, RECEIVED},
+    kernel::{self, IPPROTO_TCP, read, read_or_zero, state},
     maps::PENDING_CONNECT,
 };
-
-/// `enum` of `include/net/tcp_states.h`, UAPI-stable through `struct tcp_info`.
-mod state {
-    pub(crate) const ESTABLISHED: u32 = 1;
-    pub(crate) const SYN_SENT: u32 = 2;
-    pub(crate) const SYN_RECV: u32 = 3;
-    pub(crate) const FIN_WAIT1: u32 = 4;
-    pub(crate) const CLOSE: u32 = 7;
-    pub(crate) const CLOSE_WAIT: u32 = 8;
-    pub(crate) const LISTEN: u32 = 10;
-}
 
 #[raw_tracepoint(tracepoint = "inet_sock_set_state")]
 pub fn inet_sock_set_state(ctx: RawTracePointContext) -> i32 {
@@ -45,6 +34,9 @@ pub fn inet_sock_set_state(ctx: RawTracePointContext) -> i32 {
                 unsafe {
                     (*record).established_ns = kernel::now();
                     (*record).state = new;
+                    // The last acknowledgement of the handshake may be overtaken, so the first segment isn't known by coming
+                    // first.
+                    (*record).next_seq[RECEIVED] = read_or_zero(sock, offset!(tcp_rcv_nxt));
                 }
             }
         }
@@ -152,13 +144,23 @@ fn ended(sock: u64, record: &mut Conn) {
         http::finish_unanswered(record, sock);
         return;
     }
-    if record.role != role::CLIENT || record.protocol == protocol::HTTP1 || record.flags & conn_flag::JOINED != 0 {
+    if record.role != role::CLIENT || record.protocol == protocol::HTTP1 {
         return;
+    }
+    if record.flags & conn_flag::JOINED != 0 {
+        // Nobody saw what it carried before. It waited for something if the last to send was this end.
+        let closed = record.flags & conn_flag::LOCAL_CLOSED_FIRST != 0;
+        let sent: u32 = read_or_zero(sock, offset!(tcp_lsndtime));
+        let got: u32 = read_or_zero(sock, offset!(icsk_lrcvtime));
+        if record.flags & conn_flag::RST_RECEIVED == 0 || closed || sent.wrapping_sub(got) as i32 <= 0 {
+            return;
+        }
     }
     let received: u64 = read_or_zero(sock, offset!(tcp_bytes_received));
     let acked: u64 = read_or_zero(sock, offset!(tcp_bytes_acked));
-    // The SYN consumes one acknowledged byte.
-    let unanswered = received == 0 && acked > 1;
+    // The SYN consumes one acknowledged byte, and so does the FIN: who connects and closes has asked nothing.
+    let closed = u64::from(record.flags & conn_flag::LOCAL_CLOSED_FIRST != 0);
+    let unanswered = received == 0 && acked > 1 + closed;
     if record.flags & conn_flag::RST_RECEIVED == 0 && !unanswered {
         return;
     }

@@ -8,5 +8,6 @@ mod kfree_skb;
 mod process;
 mod sock_addr;
 mod syn;
+mod task_file;
 mod tcp_rcv_space_adjust;
 mod tcp_signals;

@@ -10,18 +10,16 @@ use tracer_common::{
 
 use crate::{
     globals::offset,
-    kernel::{self, read_or_zero},
+    kernel::{self, read_or_zero, state},
     maps::{PENDING_SYN, count},
     packet::Packet,
 };
-
-const LISTEN: u8 = 10;
 
 /// A SYN came; a TFO or handshake duplicate for anything but a listener is none of ours.
 #[inline(always)]
 pub(crate) fn received(sock: u64, packet: &Packet) {
     let listener = kernel::address(sock);
-    if read_or_zero::<u8>(listener, offset!(skc_state)) != LISTEN {
+    if kernel::sock_state(listener) != state::LISTEN {
         return;
     }
     let key = SynKey { sock, seq: packet.seq, pad: 0 };

@@ -5,9 +5,11 @@
 //!    is new and a retransmitted one is not.
 //! 3. A request head begins only when no request is outstanding, or exactly where the previous request's framing says
 //!    that it ends (pipelining). Its first 2 KiB are kept until the answer.
-//! 4. A status line counts only with a request outstanding. 1xx is skipped; `101` and a successful `CONNECT` end HTTP.
-//! 5. Framing is only read where it matters: for a candidate that comes while a request is outstanding, and for bytes
-//!    after an early answer.
+//! 4. A status line counts only with a request outstanding, and not inside the body of the response before. 1xx is
+//!    skipped; `101` and a successful `CONNECT` end HTTP.
+//! 5. Framing is only read where it matters: for a candidate that comes while a request is outstanding, for bytes after an
+//!    early answer, and for a status line that isn't where the requester waited for one. The last finds requests that
+//!    stood behind another in one segment, too.
 
 mod framing;
 mod request;
@@ -20,7 +22,12 @@ use tracer_common::{
     stats::Stat,
 };
 
-use crate::{conn, kernel, maps::count, packet::Packet};
+use crate::{
+    conn,
+    kernel::{self, state},
+    maps::count,
+    packet::Packet,
+};
 use token::Token;
 
 pub(crate) use response::finish_unanswered;
@@ -52,8 +59,9 @@ pub(crate) fn segment(skb: *mut __sk_buff, sock: u64, packet: &Packet, direction
     let record = match conn::find(sock) {
         Some(record) => record,
         None => {
-            // Only a whole request line joins a connection whose beginning wasn't seen.
-            if token != Token::Request {
+            // Only a whole request line joins a connection whose beginning wasn't seen. One that ends the handshake, too,
+            // because the last acknowledgement was lost, comes with the listener as its socket.
+            if token != Token::Request || kernel::sock_state(kernel::address(sock)) == state::LISTEN {
                 return;
             }
             let role = if direction == SENT { role::CLIENT } else { role::SERVER };
@@ -76,7 +84,7 @@ pub(crate) fn segment(skb: *mut __sk_buff, sock: u64, packet: &Packet, direction
         now: kernel::now(),
     };
     if record.protocol == protocol::UNKNOWN {
-        decide(record, token, &first, direction);
+        decide(record, token, &first, &segment);
     }
     if record.protocol != protocol::HTTP1 {
         return;
@@ -95,18 +103,48 @@ pub(crate) fn segment(skb: *mut __sk_buff, sock: u64, packet: &Packet, direction
 
 /// Decides what the connection carries by its first payload.
 #[inline(always)]
-fn decide(record: &mut Conn, token: Token, first: &[u8; 16], direction: usize) {
-    let from_client = (direction == RECEIVED) == conn::is_server(record);
+fn decide(record: &mut Conn, token: Token, first: &[u8; 16], segment: &Segment) {
+    let d = segment.direction & 1;
+    let from_client = (d == RECEIVED) == conn::is_server(record);
+    if record.flags & conn_flag::JOINED != 0 {
+        // The middle of something that began before the record: wait for a request. Whoever sends it is the client.
+        if token == Token::Request {
+            record.role = if d == SENT { role::CLIENT } else { role::SERVER };
+            record.protocol = protocol::HTTP1;
+            if record.flags & conn_flag::EXISTING != 0 {
+                count(Stat::Joined);
+            }
+        } else if is_tls_record(first, segment.len) {
+            count(Stat::Tls);
+            record.protocol = protocol::TLS;
+        }
+        return;
+    }
+    // Overtaken by a later segment: the first one decides.
+    if record.next_seq[d] != 0 && record.next_seq[d] != segment.seq {
+        return;
+    }
     record.protocol = match token {
         Token::Request | Token::RequestPrefix if from_client => protocol::HTTP1,
-        // The middle of something that began before the record: wait for a request.
-        _ if record.flags & conn_flag::JOINED != 0 => return,
+        // The answer to a request that came with the end of the handshake, and so wasn't seen with this socket.
+        Token::Response if !from_client => {
+            record.flags |= conn_flag::JOINED;
+            count(Stat::Joined);
+            return;
+        }
         _ if first[0] == 0x16 && first[1] == 3 => {
             count(Stat::Tls);
             protocol::TLS
         }
         _ => protocol::OTHER,
     };
+}
+
+/// Whether the segment is exactly one TLS record (RFC 8446 section 5.1): types 20 to 23, versions 3.1 to 3.3.
+#[inline(always)]
+fn is_tls_record(first: &[u8; 16], len: u32) -> bool {
+    let length = u32::from(u16::from_be_bytes([first[3], first[4]]));
+    first[0] & 0xfc == 0x14 && first[1] == 3 && first[2].wrapping_sub(1) < 3 && length + 5 == len
 }
 
 /// Remembers the peer's address on the wire where the socket knows another: that difference is the NAT.

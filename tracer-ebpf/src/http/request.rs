@@ -1,5 +1,6 @@
 //! The requesting direction.
 
+use aya_ebpf::helpers::generated;
 use tracer_common::{
     Actor,
     conn::{Conn, HeadKey, conn_flag, protocol, req_flag, role},
@@ -14,7 +15,7 @@ use super::{
 use crate::{
     kernel,
     maps::{HEADS, ZERO_HEADS, count},
-    packet::load_up_to,
+    packet::{load_up_to, opaque},
 };
 
 /// How many requests are looked for in one segment.
@@ -162,4 +163,56 @@ fn begin(conn: &mut Conn, segment: &Segment, at: u32) -> Option<()> {
     request.slot = slot as u8;
     conn.begun = conn.begun.wrapping_add(1);
     Some(())
+}
+
+/// An answer has come and nobody is known to wait for it: its request may stand behind the last one in the segment that
+/// was taken for that one alone. Then it is begun now, as of then.
+#[inline(always)]
+pub(super) fn unearth(conn: &mut Conn, segment: &Segment) -> bool {
+    if conn.begun == 0 {
+        return false;
+    }
+    let last = (conn.begun.wrapping_sub(1) as usize) & (PIPELINE - 1);
+    let captured = u64::from(conn.requests[last].head_len);
+    let framing = framing::request(segment.sock, last, captured as u16);
+    let length_known = framing.length_known() || conn.requests[last].flags & req_flag::BODY == 0;
+    let next = u64::from(framing.head()) + framing.body();
+    if framing.head() == 0 || !length_known || next >= captured {
+        return false;
+    }
+    let Some(from) = HEADS.get_ptr(HeadKey { sock: segment.sock, slot: last as u64 }) else { return false };
+    let slot = (conn.begun as usize) & (PIPELINE - 1);
+    let key = HeadKey { sock: segment.sock, slot: slot as u64 };
+    if HEADS.insert(key, &ZERO_HEADS, 0).is_err() {
+        count(Stat::LostHead);
+        return false;
+    }
+    let Some(heads) = HEADS.get_ptr_mut(key) else { return false };
+    let len = opaque(captured - next) & (REQUEST_HEAD as u64 - 1);
+    // SAFETY: `len` bytes from `next` on lie within what was captured, and there is room for them.
+    let first = unsafe {
+        let source = (kernel::address(from as u64) + next) as *const core::ffi::c_void;
+        if generated::bpf_probe_read_kernel(heads.cast(), len as u32, source) != 0 {
+            return false;
+        }
+        heads.cast::<[u8; 16]>().read()
+    };
+    if token::classify(&first, len as u32) != Token::Request {
+        return false;
+    }
+    conn.requests[slot] = conn.requests[last];
+    let request = &mut conn.requests[slot];
+    request.response_ns = 0;
+    request.responder = Actor::default();
+    request.seq = request.seq.wrapping_add(next as u32);
+    request.seen = request.seen.wrapping_sub(next as u32);
+    request.number = conn.begun;
+    request.status = 0;
+    request.head_len = len as u16;
+    request.response_len = 0;
+    request.flags = token::method_flags(&first);
+    request.slot = slot as u8;
+    conn.flags |= conn_flag::PIPELINED;
+    conn.begun = conn.begun.wrapping_add(1);
+    true
 }

@@ -1,14 +1,14 @@
 //! The answering direction, and the end of an exchange.
 
 use tracer_common::{
-    conn::{Conn, HeadKey, protocol, req_flag, role},
+    conn::{Conn, HeadKey, Request, protocol, req_flag, role},
     event::{FlightRecord, Heads},
     limits::{FLIGHT_LINE, FLIGHT_RECORDS, LATENCY_BOUNDS_NS, PIPELINE, RESPONSE_HEAD},
     stats::{Counter, CounterKey, Stat},
 };
 
 use super::{
-    SENT, Segment, framing,
+    SENT, Segment, framing, request,
     token::{STATUS_LINE, Token, status},
 };
 use crate::{
@@ -25,12 +25,19 @@ const GLUED: usize = 4;
 /// Bytes of the answering direction.
 #[inline(always)]
 pub(crate) fn bytes(conn: &mut Conn, segment: &Segment, token: Token) {
-    if conn.begun == conn.answered {
+    let waiting = conn.begun != conn.answered;
+    let slot = (conn.answered as usize) & (PIPELINE - 1);
+    let partial = waiting && conn.requests[slot].response_len > 0;
+    let starts = matches!(token, Token::Response | Token::ResponsePrefix);
+    if !starts && !(partial && u32::from(conn.requests[slot].response_len) < STATUS_LINE) {
         return;
     }
-    let slot = (conn.answered as usize) & (PIPELINE - 1);
-    let partial = conn.requests[slot].response_len;
-    if !matches!(token, Token::Response | Token::ResponsePrefix) && !(partial > 0 && u32::from(partial) < STATUS_LINE) {
+    // Where a request waited for its answer when it was sent, an answer begins. Anywhere else it may be a body.
+    let expected = waiting && conn.requests[slot].ack == segment.seq;
+    if !partial && !expected && is_body(conn, segment) {
+        return;
+    }
+    if !waiting && !request::unearth(conn, segment) {
         return;
     }
     let mut at = 0u32;
@@ -43,6 +50,26 @@ pub(crate) fn bytes(conn: &mut Conn, segment: &Segment, token: Token) {
     }
 }
 
+/// Whether the segment begins inside the response before, as far as its framing tells. (A chunked body can't be skipped.)
+#[inline(always)]
+fn is_body(conn: &Conn, segment: &Segment) -> bool {
+    if conn.answered == 0 {
+        return false;
+    }
+    let slot = (conn.answered.wrapping_sub(1) as usize) & (PIPELINE - 1);
+    let before = &conn.requests[slot];
+    let framing = framing::response(segment.sock, slot, u32::from(before.response_len));
+    let body = if is_bodiless(before) { 0 } else { framing.body() };
+    let offset = segment.seq.wrapping_sub(conn.response_seq);
+    framing.length_known() && u64::from(offset) < u64::from(framing.head()) + body
+}
+
+/// Whether the answered request's response has no body whatever its head says (RFC 9112 section 6.3).
+#[inline(always)]
+fn is_bodiless(request: &Request) -> bool {
+    request.flags & req_flag::HEAD != 0 || request.status == 204 || request.status == 304
+}
+
 /// Looks at the response that begins `at` bytes into the segment; gives where the next message begins, if one may.
 #[inline(always)]
 fn message(conn: &mut Conn, segment: &Segment, at: u32) -> Option<u32> {
@@ -50,6 +77,7 @@ fn message(conn: &mut Conn, segment: &Segment, at: u32) -> Option<u32> {
     let key = HeadKey { sock: segment.sock, slot: slot as u64 };
     let heads = HEADS.get_ptr_mut(key)?;
     let request = &mut conn.requests[slot];
+    let before = u32::from(request.response_len);
     let have = append(heads, request.response_len, segment, at)?;
     request.response_len = have as u16;
     if have < STATUS_LINE {
@@ -69,13 +97,15 @@ fn message(conn: &mut Conn, segment: &Segment, at: u32) -> Option<u32> {
         let head = framing::response(segment.sock, slot, have).head();
         return if head == 0 { None } else { Some(head) };
     }
-    let bodiless = request.flags & req_flag::HEAD != 0 || code == 204 || code == 304;
     if code == 101 || (code < 300 && request.flags & req_flag::CONNECT != 0) {
         conn.protocol = protocol::TUNNEL;
     }
     request.status = code;
     request.flags |= req_flag::ANSWERED;
     request.response_ns = segment.now;
+    let bodiless = is_bodiless(request);
+    // A status line in pieces began before this segment.
+    conn.response_seq = segment.seq.wrapping_add(at).wrapping_sub(before);
     if segment.direction == SENT {
         request.responder = kernel::task_actor(kernel::current());
     }
@@ -115,7 +145,9 @@ fn finish(conn: &mut Conn, sock: u64, slot: usize, heads: *mut Heads) {
     count(Stat::Requests);
     tally(conn, slot, heads);
     let code = u32::from(conn.requests[slot].status);
-    if code >= config!(min_status) {
+    // The kubelet takes 400 and above for a failed probe (pkg/probe/http/http.go of Kubernetes).
+    let probe = code >= 400 && conn.role == role::CLIENT && conn.comm[..8] == *b"kubelet\0";
+    if code >= config!(min_status) || probe {
         emit::exchange(Ring::Failures, sock, conn, slot);
     } else if config!(all_requests) != 0 {
         emit::exchange(Ring::Events, sock, conn, slot);

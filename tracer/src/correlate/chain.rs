@@ -1,6 +1,6 @@
 //! The way from a symptom down to the deepest element that failed: what the rules judge.
 
-use super::{call::Call, identity::Who, inquiry::Around};
+use super::{call::Call, identity::Who, inquiry::Around, probe::ProbeRun};
 use crate::{
     event::{Drop, Exchange, Icmp, Ktime, Process, UnansweredSyn},
     k8s::model::{Pod, Service},
@@ -16,6 +16,8 @@ pub(crate) struct Chain<'a> {
     /// How each call was linked to its request.
     pub(crate) links: Vec<Link>,
     pub(crate) leaf: Leaf<'a>,
+    /// What the outermost call is a probe of.
+    pub(crate) probes: Vec<ProbeRun>,
     /// What the node said of the leaf.
     pub(crate) around: Around,
     /// Exchanges passed on the way, client end or server end, to be reported once only.
@@ -32,13 +34,25 @@ pub(crate) enum Leaf<'a> {
     /// A call whose other end isn't seen here.
     Remote(RemoteLeaf<'a>),
     /// A connect that failed or is stuck.
-    Connect(ConnectLeaf<'a>),
+    Connect(Box<ConnectLeaf<'a>>),
     /// A name that wasn't resolved.
     Lookup(LookupLeaf<'a>),
     /// A connection without HTTP that ended badly.
     End(EndLeaf<'a>),
     /// Several calls may be to blame, and they disagree.
     Ambiguous(Vec<String>),
+}
+
+impl Leaf<'_> {
+    /// The probes of what the chain ends at.
+    pub(crate) fn probes(&self) -> &[ProbeRun] {
+        match self {
+            Self::Server(leaf) => &leaf.probes,
+            Self::Connect(leaf) => &leaf.probes,
+            Self::End(leaf) => &leaf.probes,
+            Self::Remote(_) | Self::Lookup(_) | Self::Ambiguous(_) => &[],
+        }
+    }
 }
 
 /// The last server.
@@ -52,6 +66,8 @@ pub(crate) struct ServerLeaf {
     pub(crate) until: Ktime,
     /// Processes of this container that died around then.
     pub(crate) deaths: Vec<(Ktime, Process)>,
+    /// How the probes of its pod went.
+    pub(crate) probes: Vec<ProbeRun>,
     /// Nobody read the request, although earlier ones of its connection were seen being read.
     pub(crate) unread: bool,
     /// Calls that went well while it served.
@@ -109,6 +125,10 @@ pub(crate) struct ConnectLeaf<'a> {
     pub(crate) listening: Option<Vec<u16>>,
     /// A process of the target that the OOM killer took lately.
     pub(crate) oom: Option<(Ktime, Process)>,
+    /// Processes of the target that ended lately.
+    pub(crate) deaths: Vec<(Ktime, Process)>,
+    /// How the probes of the target went: of the pods behind the Service, or of the pod.
+    pub(crate) probes: Vec<ProbeRun>,
 }
 
 /// A failed lookup.
@@ -133,6 +153,7 @@ pub(crate) struct EndLeaf<'a> {
     pub(crate) at: Ktime,
     pub(crate) target: Target<'a>,
     pub(crate) deaths: Vec<(Ktime, Process)>,
+    pub(crate) probes: Vec<ProbeRun>,
 }
 
 /// Numbers that tell a call from others; a lookup has one for each of its transactions.

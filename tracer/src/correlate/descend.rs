@@ -142,6 +142,8 @@ impl Correlator {
         }
         let deaths = self.deaths_of(server, until);
         let blind = self.blind_since(server.start_ns);
+        let pod = self.identity.pod_of(&self.snapshot, server.cgroup);
+        let probes = pod.map(|pod| self.probe_runs(pod)).unwrap_or_default();
         let unread = server.outcome == Outcome::Unanswered
             && server.read_ns.is_none()
             && self.window.earlier(server).any(|x| x.read_ns.is_some() && x.outcome != Outcome::Open);
@@ -151,6 +153,7 @@ impl Correlator {
             who,
             until,
             deaths,
+            probes,
             unread,
             well,
             healed,

@@ -228,6 +228,22 @@ impl Identity {
             .or_else(|| self.comms.get(&cgroup).cloned())
     }
 
+    pub(crate) fn is_in_pod(&self, cgroup: u64) -> bool {
+        self.cgroups.get(&cgroup).is_some_and(|c| c.pod_uid.is_some())
+    }
+
+    /// Whether a process of such a name is known outside of pods.
+    pub(crate) fn runs_any(&self, names: &[&str]) -> bool {
+        let known = self.comms.iter().filter(|(cgroup, _)| !self.is_in_pod(**cgroup)).map(|(_, comm)| comm);
+        known.chain(self.processes.values().map(|p| &p.comm)).any(|comm| names.contains(&comm.as_str()))
+    }
+
+    /// The name of a process, else of what was last seen in its cgroup.
+    pub(crate) fn comm_of(&self, tgid: Option<u32>, cgroup: u64) -> Option<&str> {
+        let process = tgid.and_then(|tgid| self.processes.get(&tgid)).map(|p| p.comm.as_str());
+        process.or_else(|| self.comm(cgroup))
+    }
+
     pub(crate) fn comm(&self, cgroup: u64) -> Option<&str> {
         self.comms.get(&cgroup).map(String::as_str)
     }

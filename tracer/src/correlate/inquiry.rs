@@ -8,7 +8,7 @@ use rustc_hash::FxHashMap;
 
 use super::{Correlator, Want, chain::Leaf, symptom::Symptom, window};
 use crate::{
-    event::{Exchange, HostFact, Ktime, Log, LogEntry, Resources, Role},
+    event::{Drop, Exchange, Flow, HostFact, Ktime, Log, LogEntry, Resources, Role, Rule, UnansweredSyn},
     k8s::cgroup::parse_cgroup_path,
 };
 
@@ -16,13 +16,20 @@ use crate::{
 const LOG_NS: u64 = 100_000_000;
 /// The same is asked again after this.
 const AGAIN_NS: u64 = 250_000_000;
+/// A ruleset is listed within this, and not at all after that.
+const RULE_NS: u64 = 500_000_000;
+const RULE_GONE_NS: u64 = 5_000_000_000;
+/// Listing a ruleset costs more, and rules stay.
+const RULE_AGAIN_NS: u64 = 30_000_000_000;
 /// A reading tells of a failure within this.
 const NEAR_NS: u64 = 1_000_000_000;
+/// A queue that nobody empties stays full.
+const NEAR_SYN_NS: u64 = 3_000_000_000;
 /// Questions in one second.
 const PER_SECOND: u32 = 32;
 /// Of the whole capture.
 const TOTAL: u64 = 10_000;
-const WAITING: usize = 1000;
+const WAITING: usize = 200;
 const ANSWERS: usize = 1000;
 /// A server logs what it fails of within this of its answer; its clock is the node's.
 const SLACK_NS: u64 = 200_000_000;
@@ -41,6 +48,9 @@ pub(crate) struct Inquiries {
     pub(crate) skipped: u64,
     resources: VecDeque<(Ktime, Resources)>,
     logs: VecDeque<(Ktime, Log)>,
+    rules: VecDeque<(Ktime, Rule)>,
+    /// When the question for a rule was asked that has no answer yet: one at a time.
+    rule_asked: Option<Ktime>,
 }
 
 #[derive(Debug)]
@@ -57,6 +67,8 @@ enum Subject {
     Resources(u64, u32),
     /// A pod.
     Log(String),
+    /// Namespace, hook and target of a dropped packet.
+    Rule(u32, String, SocketAddr),
 }
 
 /// What the node said of the end of a chain.
@@ -66,6 +78,8 @@ pub(crate) struct Around {
     /// By container, only what was logged meanwhile.
     pub(crate) logs: Vec<(String, Vec<LogEntry>)>,
     pub(crate) omitted: u64,
+    /// What dropped the first of the packets.
+    pub(crate) rule: Option<Rule>,
     /// The process has another request open: what burdens it may not be this one.
     pub(crate) crowded: bool,
 }
@@ -76,6 +90,11 @@ impl Inquiries {
         match fact {
             HostFact::Resources(resources) => bounded(&mut self.resources, (at, (**resources).clone())),
             HostFact::Log(log) => bounded(&mut self.logs, (at, log.clone())),
+            HostFact::Rule(rule) => {
+                self.rule_asked = None;
+                bounded(&mut self.rules, (at, rule.clone()));
+            }
+            HostFact::NoRule(_) => self.rule_asked = None,
             _ => {}
         }
     }
@@ -84,12 +103,14 @@ impl Inquiries {
     pub(super) fn expire(&mut self, limit: Ktime) {
         self.resources.retain(|(at, _)| *at >= limit);
         self.logs.retain(|(at, _)| *at >= limit);
+        self.rules.retain(|(at, _)| *at >= limit);
         self.asked.retain(|_, at| *at >= limit);
     }
 
     /// Whether to ask, now; counts what isn't asked for want of room.
     fn admits(&mut self, subject: Subject, now: Ktime) -> bool {
-        if self.asked.get(&subject).is_some_and(|at| now.saturating_sub(*at) < AGAIN_NS) {
+        let again = if matches!(subject, Subject::Rule(..)) { RULE_AGAIN_NS } else { AGAIN_NS };
+        if self.asked.get(&subject).is_some_and(|at| now.saturating_sub(*at) < again) {
             return false;
         }
         if now / 1_000_000_000 != self.second.0 {
@@ -106,6 +127,25 @@ impl Inquiries {
     }
 }
 
+/// The packet as rules saw it, if a rule may have dropped it.
+fn flow(drop: &Drop) -> Option<Flow> {
+    let by_rule = match drop.reason.as_deref() {
+        Some("NETFILTER_DROP") => true,
+        Some("NOT_SPECIFIED") | None => {
+            matches!(drop.mechanism.as_deref(), Some("netfilter" | "nftables" | "iptables" | "xtables"))
+        }
+        _ => false,
+    };
+    by_rule.then_some(())?;
+    Some(Flow {
+        netns: drop.netns,
+        hook: drop.hook.clone()?,
+        protocol: drop.protocol,
+        source: drop.source,
+        destination: drop.destination,
+    })
+}
+
 fn bounded<T>(queue: &mut VecDeque<T>, item: T) {
     if queue.len() >= ANSWERS {
         queue.pop_front();
@@ -116,9 +156,12 @@ fn bounded<T>(queue: &mut VecDeque<T>, item: T) {
 impl Correlator {
     /// A failure was seen: asks what it took place in.
     pub(super) fn inquire(&mut self, symptom: &Symptom, at: Ktime) {
-        let resources = self.ask_resources(symptom);
+        // Finding the other end of a client's exchange takes longer, and it may not be known before a look.
+        let is_server = |x: &Exchange| x.role == Role::Server;
+        let known = matches!(symptom, Symptom::Exchange(id) if self.window.exchanges.get(*id).is_some_and(is_server));
+        let resources = known && self.ask_resources(symptom);
         if self.inquiries.waiting.len() >= WAITING {
-            self.inquiries.skipped += 1;
+            self.inquiries.skipped += u64::from(!resources);
             return;
         }
         self.inquiries.waiting.push_back(Waiting { at, symptom: symptom.clone(), resources });
@@ -137,6 +180,46 @@ impl Correlator {
             }
         }
         asked
+    }
+
+    /// A packet was dropped: asks which rule did it, if it was one and the packet a pod's.
+    pub(super) fn inquire_drop(&mut self, drop: &Drop) {
+        let Some(flow) = flow(drop) else { return };
+        let is_pod = |address: SocketAddr| self.identity.pod_at(&self.snapshot, address.ip()).is_some();
+        if !is_pod(flow.source) && !is_pod(flow.destination) || self.asks_rule(RULE_GONE_NS) {
+            return;
+        }
+        if self.inquiries.admits(Subject::Rule(flow.netns, flow.hook.clone(), flow.destination), self.now) {
+            self.inquiries.rule_asked = Some(self.now);
+            self.wants.push(Want::Rule(flow));
+        }
+    }
+
+    fn asks_rule(&self, within: u64) -> bool {
+        self.inquiries.rule_asked.is_some_and(|at| self.now < at.saturating_add(within))
+    }
+
+    /// Failures since then aren't decided yet: they may be of a packet whose rule is being looked for.
+    pub(super) fn rule_awaited_since(&self) -> Option<Ktime> {
+        self.inquiries.rule_asked.filter(|_| self.asks_rule(RULE_NS))
+    }
+
+    /// A listener's queue was full: asks what keeps its process from accepting.
+    pub(super) fn inquire_syn(&mut self, syn: &UnansweredSyn) {
+        let UnansweredSyn { cgroup, netns, local, start_ns, accept_queue, accept_queue_max, .. } = *syn;
+        let subject = Subject::Resources(self.identity.container_key(cgroup), 0);
+        if accept_queue > accept_queue_max && self.inquiries.admits(subject, self.now) {
+            self.wants.push(Want::Resources { cgroup, tgid: 0, netns, port: local.port(), since: start_ns });
+        }
+    }
+
+    /// The rule that dropped a packet like this one.
+    fn rule_of(&self, drop: &Drop) -> Option<Rule> {
+        let wanted = flow(drop)?;
+        // A retry comes from another port.
+        let alike =
+            |f: &Flow| Flow { source: SocketAddr::new(f.source.ip(), wanted.source.port()), ..f.clone() } == wanted;
+        self.inquiries.rules.iter().rev().find(|(_, rule)| alike(&rule.flow)).map(|(_, rule)| rule.clone())
     }
 
     /// True if nothing is left to ask.
@@ -203,43 +286,53 @@ impl Correlator {
                 let server = &leaf.exchange;
                 let uid = self.pod_uid(server.cgroup);
                 let until = leaf.until.saturating_add(SLACK_NS);
-                let crowded = self.crowded(server, leaf.until);
-                let resources = self.resources_of(server, leaf.until);
+                let tgid = server.actor.map(|actor| actor.tgid);
+                let resources = self.resources_of(server.cgroup, tgid, leaf.until, NEAR_NS);
+                let throttled = resources.as_ref().and_then(|r| r.cpu).is_some_and(|cpu| cpu.throttled_us > 0);
+                let crowded = throttled && self.crowded(server, leaf.until);
                 let container = leaf.who.container.as_deref();
                 Around { resources, crowded, ..self.logged(uid.as_deref(), container, server.start_ns, until) }
             }
             Leaf::Connect(leaf) => {
                 let uid = leaf.target.pod.map(|pod| pod.metadata.uid.as_str());
                 let from = leaf.connect.start_ns.saturating_sub(BEFORE_CONNECT_NS);
-                self.logged(uid, None, from, leaf.connect.end_ns.saturating_add(SLACK_NS))
+                let rule = leaf.drops.first().and_then(|(_, drop)| self.rule_of(drop));
+                let resources =
+                    leaf.syn.as_ref().and_then(|(at, syn)| self.resources_of(syn.cgroup, None, *at, NEAR_SYN_NS));
+                Around { rule, resources, ..self.logged(uid, None, from, leaf.connect.end_ns.saturating_add(SLACK_NS)) }
+            }
+            Leaf::Lookup(leaf) => {
+                Around { rule: leaf.drops.first().and_then(|(_, drop)| self.rule_of(drop)), ..Around::default() }
             }
             Leaf::End(leaf) => {
                 let uid = leaf.target.pod.map(|pod| pod.metadata.uid.as_str());
                 let from = leaf.at.saturating_sub(BEFORE_CONNECT_NS);
                 self.logged(uid, None, from, leaf.at.saturating_add(SLACK_NS))
             }
-            Leaf::Remote(_) | Leaf::Lookup(_) | Leaf::Ambiguous(_) => Around::default(),
+            Leaf::Remote(_) | Leaf::Ambiguous(_) => Around::default(),
         }
     }
 
     /// The reading nearest to a failure, of the process that read the request or, where none did, of the one that listens.
-    fn resources_of(&self, server: &Exchange, at: Ktime) -> Option<Resources> {
-        let container = self.identity.container_key(server.cgroup);
-        let tgid = server.actor.map(|actor| actor.tgid);
-        let own = self.inquiries.resources.iter().filter(|(_, r)| {
+    fn resources_of(&self, cgroup: u64, tgid: Option<u32>, at: Ktime, within: u64) -> Option<Resources> {
+        let container = self.identity.container_key(cgroup);
+        let since = at.saturating_sub(within);
+        let recent = self.inquiries.resources.iter().rev().take_while(|(read, _)| *read >= since);
+        let own = recent.filter(|(_, r)| {
             self.identity.container_key(r.cgroup) == container && tgid.is_none_or(|tgid| tgid == r.tgid)
         });
-        let near = own.filter(|(read, _)| read.abs_diff(at) <= NEAR_NS);
+        let near = own.filter(|(read, _)| read.abs_diff(at) <= within);
         near.min_by_key(|(read, _)| read.abs_diff(at)).map(|(_, resources)| resources.clone())
     }
 
     fn logged(&self, uid: Option<&str>, container: Option<&str>, from: Ktime, until: Ktime) -> Around {
         let mut around = Around::default();
-        for (_, log) in self.inquiries.logs.iter().filter(|(_, log)| Some(log.uid.as_str()) == uid) {
+        let recent = self.inquiries.logs.iter().rev().take_while(|(read, _)| *read >= from);
+        for (_, log) in recent.filter(|(_, log)| Some(log.uid.as_str()) == uid) {
             if container.is_some_and(|name| name != log.container) {
                 continue;
             }
-            around.omitted += log.omitted;
+            around.omitted = around.omitted.max(log.omitted);
             let within = log.entries.iter().filter(|entry| entry.at >= from && entry.at <= until);
             let place = around.logs.iter().position(|(name, _)| *name == log.container).unwrap_or_else(|| {
                 around.logs.push((log.container.clone(), Vec::new()));
@@ -253,6 +346,8 @@ impl Correlator {
             }
         }
         around.logs.retain(|(_, entries)| !entries.is_empty());
+        around.logs.iter_mut().for_each(|(_, entries)| entries.sort_by_key(|entry| entry.at));
+        around.logs.sort_by(|(a, _), (b, _)| a.cmp(b));
         around
     }
 

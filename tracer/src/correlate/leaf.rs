@@ -18,7 +18,9 @@ use crate::{
 
 /// Drops, errors and refusals belong to a connect if they come within this of its interval.
 const AROUND_NS: u64 = 50_000_000;
-/// How long an OOM kill explains that nobody listens.
+/// Pods of a Service whose probes are looked at.
+const PODS: usize = 64;
+/// How long an OOM kill, or another end, explains that nobody listens.
 const OOM_NS: u64 = 60_000_000_000;
 
 impl Correlator {
@@ -101,9 +103,20 @@ impl Correlator {
             .deaths(connect.start_ns.saturating_sub(OOM_NS), to)
             .find(|(_, p)| p.oom_victim && self.pod_is(target.pod, p.cgroup, target_cgroup))
             .cloned();
+        let ended = |p: &Process| !p.oom_victim && self.pod_is(target.pod, p.cgroup, target_cgroup);
+        let deaths = self.window.deaths(connect.start_ns.saturating_sub(OOM_NS), to).filter(|(_, p)| ended(p));
+        let deaths = deaths.cloned().collect();
+        let probes = match (target.pod, target.service) {
+            (Some(pod), _) => self.probe_runs(pod),
+            (None, Some(service)) => {
+                let pods = self.snapshot.selected_pods(service).into_iter().take(PODS);
+                pods.flat_map(|pod| self.probe_runs(pod)).collect()
+            }
+            (None, None) => Vec::new(),
+        };
         let netns = refusal.as_ref().map(|(_, s)| s.netns).filter(|n| *n != 0);
         let listening = netns.and_then(|n| self.identity.listeners.get(&n).cloned());
-        chain.leaf = Leaf::Connect(ConnectLeaf {
+        chain.leaf = Leaf::Connect(Box::new(ConnectLeaf {
             caller: self.identity.who(&self.snapshot, connect.cgroup, Some(connect.actor.tgid)),
             caller_pod: self.identity.pod_of(&self.snapshot, connect.cgroup),
             connect: connect.clone(),
@@ -116,7 +129,9 @@ impl Correlator {
             syn,
             listening,
             oom,
-        });
+            deaths,
+            probes,
+        }));
     }
 
     /// Whether an address is one that the call was for: behind the translation it is one of the Service's endpoints.
@@ -229,7 +244,8 @@ impl Correlator {
             })
             .cloned()
             .collect();
-        chain.leaf = Leaf::End(EndLeaf { signal: signal.clone(), at, target, deaths });
+        let probes = target.pod.map(|pod| self.probe_runs(pod)).unwrap_or_default();
+        chain.leaf = Leaf::End(EndLeaf { signal: signal.clone(), at, target, deaths, probes });
     }
 }
 

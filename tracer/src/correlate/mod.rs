@@ -29,6 +29,7 @@ mod link;
 mod lookup;
 mod options;
 mod owner;
+mod probe;
 mod symptom;
 mod window;
 
@@ -40,6 +41,7 @@ pub(crate) use leaf::ECONNREFUSED;
 pub(crate) use lookup::LookupOutcome;
 pub use options::{Options, Selection, Want};
 pub use owner::{Owner, Peer};
+pub(crate) use probe::{Answer, ProbeRun};
 use symptom::Symptom;
 
 /// A DNS query this old won't be answered: resolvers wait 5 s by default.
@@ -196,7 +198,8 @@ impl Correlator {
                 }
                 self.models.learn(&exchange);
                 let tgid = exchange.actor.map(|a| a.tgid);
-                let failed = exchange.failed(self.options.min_status);
+                let failed = exchange.failed(self.options.min_status) || self.fails_a_probe(&exchange);
+                self.note_exchange(&exchange);
                 let container = self.identity.container_key(exchange.cgroup);
                 let flight = exchange.seen == Seen::Flight;
                 let key = (exchange.conn, exchange.number);
@@ -216,6 +219,7 @@ impl Correlator {
                     self.window.open_connects.push(connect);
                     return;
                 }
+                self.note_connect(&connect);
                 self.ask_process(Some(connect.actor.tgid));
                 let (id, _) = self.window.connects.push(connect);
                 self.symptom(Symptom::Connect(id), at);
@@ -230,6 +234,7 @@ impl Correlator {
                 if syn.netns != 0 && self.identity.asked.insert(syn.netns) {
                     self.wants.push(Want::ListenCounts { netns: syn.netns });
                 }
+                self.inquire_syn(&syn);
                 self.window.syns.push((at, syn));
             }
             Event::Signal(signal) => {
@@ -247,6 +252,7 @@ impl Correlator {
                 {
                     self.wants.push(Want::Netns { netns: drop.netns });
                 }
+                self.inquire_drop(&drop);
                 self.window.drops.push((at, drop));
             }
             Event::Icmp(icmp) => {
@@ -305,6 +311,7 @@ impl Correlator {
         let now = self.now;
         // Verdicts wait for the answers to what was asked just now.
         let limit = if self.inquire_again() { now.saturating_sub(ANSWER_NS) } else { now };
+        let limit = self.rule_awaited_since().map_or(limit, |since| limit.min(since + symptom::SETTLE_NS - 1));
         self.decide(limit, out);
         self.window.expire(now);
         // Ports may be listened on later: ask anew, but not at once.

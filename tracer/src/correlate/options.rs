@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::event::Ktime;
+use crate::event::{Flow, Ktime};
 
 /// Which incidents are wanted: those whose path or origin touches what is named. Empty: all.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,4 +46,6 @@ pub enum Want {
     Resources { cgroup: u64, tgid: u32, netns: u32, port: u16, since: Ktime },
     /// [`crate::event::HostFact::Log`] of a pod's containers (of one where it is known) within an interval.
     Log { uid: String, container: Option<String>, from: Ktime, until: Ktime },
+    /// [`crate::event::HostFact::Rule`] for dropped packets.
+    Rule(Flow),
 }

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// A gateway lets go of its upstream within microseconds of its answer; the events of both ends come within this.
-const SETTLE_NS: u64 = 200_000_000;
+pub(super) const SETTLE_NS: u64 = 200_000_000;
 const AGAIN_NS: u64 = 100_000_000;
 /// A retry within this heals a failure that nothing waits for.
 const QUIET_NS: u64 = 10_000_000_000;
@@ -27,6 +27,8 @@ const QUIET_NS: u64 = 10_000_000_000;
 const PATIENCE_NS: u64 = 90_000_000_000;
 /// A lookup's transactions come within this of each other.
 const LOOKUP_NS: u64 = 15_000_000_000;
+/// The kubelet acts on a failed liveness probe at once.
+const RESTART_NS: u64 = 1_500_000_000;
 /// Chains are told from the outside in; deeper ones than this don't occur.
 const ROUNDS: usize = 16;
 /// A client that leaves earlier than this hasn't given up: it was not interested any more.
@@ -125,6 +127,9 @@ impl Correlator {
                 .map(Call::Lookup),
         };
         let Some(call) = call else { return Decision::Done };
+        if let Some(decision) = self.consider_probe(&call) {
+            return decision;
+        }
         if let Call::Exchange(x) = &call {
             if self.explained.contains_key(&x.hop_key()) {
                 return Decision::Done;
@@ -146,6 +151,38 @@ impl Correlator {
             return Decision::Done;
         }
         self.consider_call(call)
+    }
+
+    /// The kubelet's own count decides over its probes: what succeeds before its threshold is no incident. Nothing if the
+    /// call is no probe.
+    fn consider_probe(&self, call: &Call) -> Option<Decision> {
+        // The end of whoever made it tells what it is.
+        let other = match call {
+            Call::Exchange(x) if x.role == Role::Server => self.window.other_end(x).cloned().map(Call::Exchange),
+            _ => None,
+        };
+        let call = other.as_ref().unwrap_or(call);
+        let (pod, runs) = self.probing(call)?;
+        if matches!(call, Call::Exchange(x) if self.explained.contains_key(&x.hop_key())) {
+            return Some(Decision::Done);
+        }
+        // A pod that wasn't ready before the first probe was seen has failed often enough already.
+        let unready = !pod.is_ready();
+        let decided: Vec<_> = runs
+            .iter()
+            .filter(|r| r.failures > 0 && (r.is_decided() || (unready && r.kind == "readiness" && !r.succeeded)))
+            .collect();
+        if decided.is_empty() || pod.metadata.deletion_timestamp.is_some() {
+            return Some(Decision::Done);
+        }
+        // What the kubelet kills now takes requests with it: their incident tells the probe as well.
+        let restart = decided.iter().any(|run| run.kind != "readiness");
+        let due = call.end() + if restart { RESTART_NS } else { SETTLE_NS };
+        Some(if self.now < due && !self.finishing {
+            Decision::Later(due)
+        } else {
+            Decision::Tell(Box::new(call.clone()))
+        })
     }
 
     fn consider_call(&self, call: Call) -> Decision {
@@ -244,6 +281,7 @@ impl Correlator {
             around: Around::default(),
             passed: Vec::new(),
             consumed: Vec::new(),
+            probes: self.probing(call).map(|(_, runs)| runs).unwrap_or_default(),
         };
         let client = match call {
             Call::Exchange(x) if x.role == Role::Server => None,
@@ -267,6 +305,10 @@ impl Correlator {
         }
         chain.around = self.around(&chain.leaf);
         let judgement = verdict::judge(&chain, &self.context());
+        if judgement.cause == verdict::cause::LIVENESS_RESTART {
+            let hops: Vec<_> = chain.leaf.probes().iter().flat_map(|run| run.hops.clone()).collect();
+            chain.passed.extend(hops);
+        }
         let Chain { hops, links, passed, consumed, .. } = chain;
         (OwnedChain { hops, links, passed, consumed }, Some(judgement))
     }

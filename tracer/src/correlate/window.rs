@@ -4,7 +4,7 @@ use std::{collections::VecDeque, net::SocketAddr};
 
 use rustc_hash::FxHashMap;
 
-use super::lookup::Lookups;
+use super::{lookup::Lookups, probe::Attempt};
 use crate::event::{
     Connect, ConnectAttempt, Drop, Exchange, Icmp, Ktime, Outcome, Process, Role, Signal, SignalKind, UnansweredSyn,
 };
@@ -90,6 +90,8 @@ pub(crate) struct Window {
     pub(crate) syns: Log<(Ktime, UnansweredSyn)>,
     pub(crate) signals: Log<(Ktime, Signal)>,
     pub(crate) processes: Log<(Ktime, Process)>,
+    /// What the kubelet asked of pods.
+    pub(crate) probes: Log<Attempt>,
     pub(crate) lookups: Lookups,
 }
 
@@ -109,6 +111,7 @@ impl Default for Window {
             syns: Log::new(OTHERS),
             signals: Log::new(OTHERS),
             processes: Log::new(OTHERS),
+            probes: Log::new(OTHERS),
             lookups: Lookups::default(),
         }
     }
@@ -173,6 +176,7 @@ impl Window {
         while self.icmps.pop_older(limit, |x| x.0).is_some() {}
         while self.syns.pop_older(limit, |x| x.0).is_some() {}
         while self.signals.pop_older(limit, |x| x.0).is_some() {}
+        while self.probes.pop_older(limit, |x| x.at).is_some() {}
         while self.processes.pop_older(limit, |x| x.0).is_some() {}
         self.lookups.expire(limit);
     }

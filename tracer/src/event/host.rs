@@ -1,5 +1,7 @@
 //! What is read of the node: on request of the core, at the moment of a failure.
 
+use std::net::SocketAddr;
+
 use serde::{Deserialize, Serialize};
 
 use super::Ktime;
@@ -20,6 +22,36 @@ pub enum HostFact {
     Resources(Box<Resources>),
     /// Lines of a container's log.
     Log(Log),
+    /// The rule that drops packets of a flow.
+    Rule(Rule),
+    /// Which rule drops them isn't certain.
+    NoRule(Flow),
+}
+
+/// Packets that netfilter dropped.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Flow {
+    pub netns: u32,
+    /// `PREROUTING` … `POSTROUTING`.
+    pub hook: String,
+    /// `IPPROTO_*`.
+    pub protocol: u8,
+    pub source: SocketAddr,
+    pub destination: SocketAddr,
+}
+
+/// A rule of nftables, or a chain's policy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rule {
+    pub flow: Flow,
+    pub family: String,
+    pub table: String,
+    pub chain: String,
+    /// Absent for a policy.
+    pub handle: Option<u64>,
+    /// As `nft` or, for its own rules, `iptables-save` prints it.
+    pub text: Option<String>,
+    pub comment: Option<String>,
 }
 
 /// What a process and its container have of the node's resources. What couldn't be read is absent.

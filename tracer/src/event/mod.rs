@@ -11,7 +11,7 @@ mod host;
 pub mod record;
 
 pub use exchange::{Exchange, Outcome, RequestHead, ResponseHead, Role, Seen};
-pub use host::{CpuThrottling, Descriptors, HostFact, Log, LogEntry, Memory, Pressure, Resources, Volume};
+pub use host::{CpuThrottling, Descriptors, Flow, HostFact, Log, LogEntry, Memory, Pressure, Resources, Rule, Volume};
 
 /// Nanoseconds of `CLOCK_MONOTONIC`, as the kernel programs stamp them.
 pub type Ktime = u64;

@@ -17,5 +17,7 @@ pub mod proc;
 #[cfg(feature = "kernel")]
 pub mod resources;
 mod root;
+#[cfg(feature = "kernel")]
+pub mod ruleset;
 
 pub use root::HostRoot;

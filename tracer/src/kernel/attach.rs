@@ -8,6 +8,7 @@ use aya::programs::{
     CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, CgroupSockAddr, Program, ProgramError, ProgramInfo, RawTracePoint,
 };
 
+use super::existing;
 use super::plan::{HOOKS, Hook, Kind, Plan, Skipped};
 use super::start::StartError;
 
@@ -73,6 +74,7 @@ fn load_one(ebpf: &mut Ebpf, hook: &Hook) -> Result<(), ProgramError> {
         Kind::CgroupSkbIngress | Kind::CgroupSkbEgress => program::<&mut CgroupSkb>(ebpf, hook)?.load(),
         Kind::CgroupSockAddr => program::<&mut CgroupSockAddr>(ebpf, hook)?.load(),
         Kind::RawTracepoint => program::<&mut RawTracePoint>(ebpf, hook)?.load(),
+        Kind::Iterator => existing::load(program(ebpf, hook)?, hook.name),
     }
 }
 
@@ -88,6 +90,7 @@ fn attach_one(ebpf: &mut Ebpf, hook: &Hook, cgroup: &File) -> Result<(), Program
         }
         Kind::CgroupSockAddr => program::<&mut CgroupSockAddr>(ebpf, hook)?.attach(cgroup, mode).map(drop),
         Kind::RawTracepoint => program::<&mut RawTracePoint>(ebpf, hook)?.attach(hook.name).map(drop),
+        Kind::Iterator => existing::take_over(program(ebpf, hook)?),
     }
 }
 

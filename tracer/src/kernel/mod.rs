@@ -18,6 +18,8 @@ pub mod btf;
 #[cfg(feature = "kernel")]
 mod cpus;
 #[cfg(feature = "kernel")]
+mod existing;
+#[cfg(feature = "kernel")]
 pub mod features;
 #[cfg(feature = "kernel")]
 pub mod flight;

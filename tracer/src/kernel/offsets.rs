@@ -94,6 +94,14 @@ const FIELDS: &[Field] = fields! {
     sk_ack_backlog: "sock" "sk_ack_backlog", without "full accept queues are not told";
     sk_max_ack_backlog: "sock" "sk_max_ack_backlog", without "full accept queues are not told";
     icsk_syn_queue: "inet_connection_sock" "icsk_accept_queue.qlen", without "full SYN queues are not told";
+    icsk_retransmits: "inet_connection_sock" "icsk_retransmits", without "connects older than the tracer count no SYNs";
+    icsk_lrcvtime: "inet_connection_sock" "icsk_ack.lrcvtime", without "resets of older connections are not told";
+    tcp_lsndtime: "tcp_sock" "lsndtime", without "resets of older connections are not told";
+    tcp_rcv_nxt: "tcp_sock" "rcv_nxt", without "a connection whose first segment is overtaken is dismissed";
+    file_inode: "file" "f_inode", without "sockets older than the tracer are only known from their next request on";
+    file_private_data: "file" "private_data", without "sockets older than the tracer are only known from their next request on";
+    inode_mode: "inode" "i_mode", without "sockets older than the tracer are only known from their next request on";
+    socket_sk: "socket" "sk", without "sockets older than the tracer are only known from their next request on";
 };
 
 /// Every structure whose members are wanted.

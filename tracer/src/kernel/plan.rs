@@ -7,6 +7,8 @@ pub enum Kind {
     CgroupSkbEgress,
     CgroupSockAddr,
     RawTracepoint,
+    /// Runs once, after everything else is attached.
+    Iterator,
 }
 
 impl Kind {
@@ -16,12 +18,13 @@ impl Kind {
             Self::CgroupSkbIngress | Self::CgroupSkbEgress => "cgroup_skb",
             Self::CgroupSockAddr => "cgroup/connect",
             Self::RawTracepoint => "raw_tp",
+            Self::Iterator => "iter",
         }
     }
 
     /// Attached to a cgroup (a subtree, if asked for) rather than to the node.
     pub fn by_cgroup(self) -> bool {
-        !matches!(self, Self::RawTracepoint)
+        !matches!(self, Self::RawTracepoint | Self::Iterator)
     }
 }
 
@@ -41,7 +44,8 @@ pub struct Hook {
     pub causes: &'static [&'static str],
 }
 
-/// Every hook. Order is attach order: what opens records comes before what reads them.
+/// Every hook. Order is attach order: what opens records comes before what reads them; what exists is
+/// taken over last, so that nothing falls between.
 pub const HOOKS: &[Hook] = &[
     Hook {
         name: "inet_sock_set_state",
@@ -178,6 +182,14 @@ pub const HOOKS: &[Hook] = &[
         gives: "containers that go",
         essential: false,
         causes: &[],
+    },
+    Hook {
+        name: "task_file",
+        kind: Kind::Iterator,
+        since: "5.10",
+        gives: "sockets that existed before the tracer",
+        essential: false,
+        causes: &["connection-reset", "connect-timeout"],
     },
 ];
 

@@ -89,13 +89,18 @@ impl Tables {
 
     /// Connections on which something is unanswered: a request, or the connect itself.
     pub fn open_connections(&self) -> Result<Vec<(u64, Conn)>, MapError> {
-        let mut open = Vec::new();
+        self.connections(unanswered)
+    }
+
+    /// Connections that the test admits.
+    pub fn connections(&self, is_wanted: impl Fn(&Conn) -> bool) -> Result<Vec<(u64, Conn)>, MapError> {
+        let mut found = Vec::new();
         self.conn.for_each(|sock, conn| {
-            if unanswered(conn) {
-                open.push((*sock, *conn));
+            if is_wanted(conn) {
+                found.push((*sock, *conn));
             }
         })?;
-        Ok(open)
+        Ok(found)
     }
 
     /// Whose connections carry TLS now: cgroup, and the process where it connected.

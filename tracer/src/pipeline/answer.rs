@@ -4,6 +4,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::inspect::Inspector;
 use super::naming::Naming;
+use super::rules::Rules;
 use crate::correlate::Want;
 use crate::event::{HostFact, Ktime};
 use crate::host::proc::{Proc, Process};
@@ -15,6 +16,7 @@ pub(super) struct Node {
     root: HostRoot,
     proc: Proc,
     inspector: Inspector,
+    rules: Rules,
     own_tgid: u32,
     /// Pods told, by UID.
     pods: FxHashSet<String>,
@@ -30,6 +32,7 @@ impl Node {
             root: root.clone(),
             proc,
             inspector: Inspector::new(root, wall_offset_ns),
+            rules: Rules::default(),
             own_tgid,
             pods: FxHashSet::default(),
             nameless: FxHashSet::default(),
@@ -67,7 +70,7 @@ impl Node {
 
     /// What the core asked for; nothing for what can't be known.
     pub(super) fn answer(&mut self, wants: &[Want], now: Ktime) -> Vec<HostFact> {
-        let Self { proc, inspector, own_tgid, .. } = self;
+        let Self { proc, inspector, rules, own_tgid, .. } = self;
         let mut by_netns = None;
         let mut members = |netns: u32| -> Vec<u32> {
             let all: &FxHashMap<u32, Vec<u32>> = by_netns.get_or_insert_with(|| proc.by_netns());
@@ -76,7 +79,7 @@ impl Node {
             found.sort_unstable();
             found
         };
-        let mut facts = Vec::new();
+        let mut facts: Vec<HostFact> = rules.answers().collect();
         for want in wants {
             match want {
                 // Read from the kernel programs' maps.
@@ -99,6 +102,10 @@ impl Node {
                     };
                     facts.extend(pid.map(|pid| inspector.resources(proc, *cgroup, pid, *since, now)));
                 }
+                Want::Rule(flow) => match members(flow.netns).first() {
+                    Some(pid) => rules.ask(proc, *pid, flow),
+                    None => facts.push(HostFact::NoRule(flow.clone())),
+                },
                 Want::ListenCounts { netns } => {
                     let Some(pid) = members(*netns).first().copied() else { continue };
                     let Ok(found) = netstat::listen_counts(proc, pid) else { continue };

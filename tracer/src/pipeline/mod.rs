@@ -21,6 +21,7 @@ mod object;
 mod percentile;
 mod progress;
 pub mod replay;
+mod rules;
 mod stop;
 mod sweep;
 mod watch;

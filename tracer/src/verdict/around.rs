@@ -1,9 +1,9 @@
 //! What the node said of a chain's end, as evidence: lines of its log, and resources that run short.
 
-use super::{Context, Evidence, Judgement, evidence};
+use super::{Context, Evidence, Judgement, cause, evidence};
 use crate::{
     correlate::{Chain, Leaf},
-    event::{CpuThrottling, Descriptors, LogEntry, Memory, Pressure, Volume},
+    event::{CpuThrottling, Descriptors, LogEntry, Memory, Pressure, Rule, Volume},
 };
 
 /// Messages shown of one container's log.
@@ -31,6 +31,9 @@ pub(super) fn attach(judgement: &mut Judgement, chain: &Chain<'_>, context: &Con
     }
     found.retain(|new| judgement.evidence.iter().all(|old| old.kind != new.kind));
     judgement.evidence.extend(found);
+    if [cause::FIREWALL_DROP, cause::FIREWALL_REJECT, cause::NETWORK_POLICY_DROP].contains(&judgement.cause) {
+        judgement.evidence.extend(around.rule.as_ref().map(rule));
+    }
     let ids = ids(&chain.leaf);
     for (container, entries) in &around.logs {
         judgement.evidence.extend(pick(entries, &ids).into_iter().map(|entry| log(context, container, entry)));
@@ -87,6 +90,35 @@ fn log(context: &Context<'_>, container: &str, entry: &LogEntry) -> Evidence {
         .with("container", container)
         .with("stream", if entry.stderr { "stderr" } else { "stdout" })
         .with("lines", lines)
+}
+
+/// Who writes chains that begin so.
+const ENGINES: [(&str, &str); 6] = [
+    ("cali-", "Calico"),
+    ("CILIUM_", "Cilium"),
+    ("KUBE-POD-FW-", "kube-router"),
+    ("KUBE-", "kube-proxy"),
+    ("FLANNEL-", "flannel"),
+    ("DOCKER", "Docker"),
+];
+
+fn rule(found: &Rule) -> Evidence {
+    let Rule { flow: _, family, table, chain, handle, text, comment } = found;
+    let engine = ENGINES.iter().find(|(prefix, _)| chain.starts_with(prefix)).map(|(_, engine)| *engine);
+    let whose = engine.map(|engine| format!("{engine}'s ")).unwrap_or_default();
+    let what = text.as_deref().unwrap_or("a rule");
+    let place = handle.map(|handle| format!(", handle {handle}")).unwrap_or_default();
+    let mut evidence = evidence("rule", None, format!("{what} ({whose}chain {chain}, table {family} {table}{place})"))
+        .with("family", family.as_str())
+        .with("table", table.as_str())
+        .with("chain", chain.as_str());
+    if let Some(handle) = handle {
+        evidence = evidence.with("handle", *handle);
+    }
+    if let Some(comment) = comment {
+        evidence = evidence.with("comment", comment.as_str());
+    }
+    evidence
 }
 
 /// The message that holds one of these words.

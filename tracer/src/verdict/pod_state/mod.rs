@@ -125,7 +125,7 @@ fn of_container(pod: &Pod, status: &ContainerStatus, init: bool, events: &[&Even
 }
 
 /// An event about another container says nothing of this one.
-fn is_about(event: &Event, container: &str) -> bool {
+pub(crate) fn is_about(event: &Event, container: &str) -> bool {
     let path = event.involved_object.field_path.as_deref();
     let named = path.and_then(|p| p.split_once('{')).and_then(|(_, rest)| rest.strip_suffix('}'));
     named.is_none_or(|name| name == container)

@@ -1,7 +1,7 @@
 //! What a node's pressure does to pods: evictions, and taints that keep new ones away.
 
 use crate::k8s::{
-    model::{Node, Pod},
+    model::{Condition, Node, Pod},
     snapshot::Snapshot,
 };
 
@@ -46,7 +46,7 @@ pub(super) fn tainted(snapshot: &Snapshot, pod: &Pod) -> Option<String> {
 pub(crate) fn pressure(node: &Node) -> Option<String> {
     let found: Vec<&str> = PRESSURES
         .iter()
-        .filter(|(condition, _)| node.condition(condition).is_some_and(|c| c.is_true()))
+        .filter(|(condition, _)| node.condition(condition).is_some_and(Condition::is_true))
         .map(|(condition, _)| *condition)
         .collect();
     (!found.is_empty()).then(|| found.join(", "))

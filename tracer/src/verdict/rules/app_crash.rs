@@ -25,7 +25,7 @@ pub(super) fn judge(chain: &Chain<'_>, context: &Context<'_>) -> Option<Judgemen
     };
     let idle = matches!(chain.leaf, Leaf::Remote(_));
     // A process that ends well may close its idle connections first.
-    let (at, process) = deaths.iter().find(|(_, p)| !p.oom_victim && !(idle && p.exit_code == Some(0)))?;
+    let (at, process) = deaths.iter().find(|(_, p)| !(p.oom_victim || idle && p.exit_code == Some(0)))?;
     let how = match (process.signal, process.exit_code) {
         (Some(signal), _) => format!("was killed by signal {signal}"),
         (_, Some(code)) => format!("exited with code {code}"),

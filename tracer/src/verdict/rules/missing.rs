@@ -1,9 +1,12 @@
 //! Who should have answered a connect and is in no state to: the pods behind a Service without ready endpoints, or the
 //! pod that refused.
 
-use super::common::{connect_evidence, pod_origin};
+use super::{
+    common::{connect_evidence, pod_origin},
+    probe_failing::how,
+};
 use crate::{
-    correlate::{Chain, ConnectLeaf, ECONNREFUSED, Leaf, service_name},
+    correlate::{Chain, ConnectLeaf, ECONNREFUSED, Leaf, ProbeRun, service_name},
     k8s::{
         model::{ControllerKind, Pod, Service},
         snapshot::Snapshot,
@@ -149,8 +152,18 @@ impl<'a> Missing<'a> {
 }
 
 /// What the pod's state says, or the kubelet's probes that were seen to fail.
-fn trouble_of(_leaf: &ConnectLeaf<'_>, snapshot: &Snapshot, pod: &Pod) -> Option<Trouble> {
-    trouble(snapshot, pod)
+fn trouble_of(leaf: &ConnectLeaf<'_>, snapshot: &Snapshot, pod: &Pod) -> Option<Trouble> {
+    let failing = |run: &&ProbeRun| {
+        let unready = run.kind != "liveness" && run.failures > 0 && (run.is_decided() || !run.succeeded);
+        run.pod_uid == pod.metadata.uid && unready
+    };
+    let seen = || {
+        let run = leaf.probes.iter().filter(|_| !pod.is_ready()).find(failing)?;
+        let what = format!("container {}: its {} probe fails: {}", run.container, run.kind, how(run));
+        let (container, init) = (Some(run.container.clone()), false);
+        Some(Trouble { cause: cause::PROBE_FAILING, container, init, what })
+    };
+    trouble(snapshot, pod).or_else(seen)
 }
 
 /// Whether a container's trouble is why a port of its pod is closed: the container declares the port, or no container

@@ -25,12 +25,14 @@ mod gateway_altered;
 mod gateway_no_upstream;
 mod image_error;
 mod keepalive_race;
+mod liveness_restart;
 mod local_traffic_policy;
 mod missing;
 mod network_policy_drop;
 mod no_listener;
 mod node_pressure;
 mod oom_killed;
+mod probe_failing;
 mod rate_limited;
 mod service_endpoints;
 mod service_port_unknown;
@@ -48,6 +50,7 @@ type Rule = fn(&Chain<'_>, &Context<'_>) -> Option<Judgement>;
 /// own error last.
 pub(super) const RULES: &[Rule] = &[
     oom_killed::judge,
+    liveness_restart::judge,
     app_crash::judge,
     fd_exhausted::judge,
     storage_error::judge,
@@ -60,6 +63,7 @@ pub(super) const RULES: &[Rule] = &[
     config_error::judge,
     image_error::judge,
     crash_loop::judge,
+    probe_failing::judge,
     service_endpoints::judge,
     dns_unavailable::judge,
     network_policy_drop::judge,
