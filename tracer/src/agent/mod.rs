@@ -153,7 +153,7 @@ fn pipeline(
         let live = Live::start(setup, |offset| Recorder::new(shared, config, sender, offset))?;
         confine::keep_for_observing(kernel::features::release().0)?;
         confine::restrict_system_calls()?;
-        live.run(stop).await
-    })?;
-    Ok(())
+        live.run(stop).await?;
+        Ok(())
+    })
 }
