@@ -49,7 +49,7 @@ fn connects() -> [Panel; 3] {
         .show(counts("reason", metric, OWNER), "{{reason}}"),
         Panel::bars("Failed, by caller", "Who couldn't connect.")
             .show(top(&counts("namespace, workload", metric, OWNER)), "{{namespace}} {{workload}}"),
-        Panel::table("From whom to whom", "Failed connects of the chosen time.")
+        Panel::table("Failed, from whom to whom", "Failed connects of the chosen time.")
             .wide()
             .show(totals(&format!("{FROM_TO}, reason"), metric, OWNER), ""),
     ]
@@ -77,7 +77,7 @@ fn drops() -> [Panel; 3] {
             .show(counts("reason", metric, OWNER), "{{reason}}"),
         Panel::bars("By mechanism", "What dropped them: netfilter is where policies and firewalls are.")
             .show(counts("mechanism", metric, OWNER), "{{mechanism}}"),
-        Panel::table("From whom to whom", "Dropped packets of the chosen time.")
+        Panel::table("Dropped, from whom to whom", "Dropped packets of the chosen time.")
             .wide()
             .show(totals(&format!("{FROM_TO}, reason, mechanism"), metric, OWNER), ""),
     ]
