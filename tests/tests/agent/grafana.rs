@@ -16,7 +16,7 @@ use tracer_tests::{
     },
 };
 
-use crate::support::{Agent, Program, port, until};
+use crate::support::{Agent, Program, port, until, within_patience};
 
 /// Metrics of troubles that nothing here causes: asking for them must work, an answer isn't due.
 const QUIET: &[&str] = &[
@@ -38,7 +38,7 @@ const QUIET: &[&str] = &[
 const ALERTS: &[(&str, Option<&str>)] = &[
     ("control-healthy", None),
     ("app-error", Some("TracerAppError")),
-    ("app-crash", Some("TracerPodBroken")),
+    ("crash-loop", Some("TracerPodBroken")),
     ("connection-reset", Some("TracerConnections")),
     ("dns-nxdomain", Some("TracerNameUnknown")),
     ("dns-timeout", Some("TracerDns")),
@@ -85,8 +85,10 @@ impl Prometheus {
     /// The answer's series; nothing where it isn't up yet. A query that it doesn't understand is a failure.
     fn query(&self, query: &str) -> Option<Vec<Value>> {
         let url = format!("http://{}/api/v1/query", self.address);
-        let output =
-            Command::new("curl").args(["--silent", "--data-urlencode", &format!("query={query}"), &url]).output().unwrap();
+        let output = Command::new("curl")
+            .args(["--silent", "--data-urlencode", &format!("query={query}"), &url])
+            .output()
+            .unwrap();
         let answer: Value = serde_json::from_slice(&output.stdout).ok()?;
         assert_eq!(answer["status"], "success", "{query}: {answer}");
         // Of a scalar: time and text.
@@ -173,10 +175,12 @@ fn every_query_has_an_answer() {
         drive(&cluster, traffic).unwrap();
     }
     let mut unanswered = Vec::new();
-    for (place, query) in queries() {
+    let queries = queries();
+    assert!(queries.len() > 60, "{}", queries.len());
+    for (place, query) in queries {
         let quiet = QUIET.iter().any(|metric| query.contains(metric));
         let answers = || prometheus.query(&query).filter(|series| quiet || !series.is_empty());
-        if crate::support::within_patience(answers).is_none() {
+        if within_patience(answers).is_none() {
             unanswered.push(format!("{place}: {query}"));
         }
     }
@@ -202,7 +206,9 @@ fn every_alert_fires_in_its_scenario_and_only_there() {
             }
         }
         let wanted: BTreeSet<String> = alert.iter().map(|alert| (*alert).to_owned()).collect();
-        until(name, || (prometheus.firing() == wanted).then_some(()));
+        if within_patience(|| (prometheus.firing() == wanted).then_some(())).is_none() {
+            panic!("{name}: {wanted:?}, but {:?} is firing for {}", prometheus.firing(), agent.json("/v1/incidents"));
+        }
         // Whatever else is going to fire has done so after a few more evaluations.
         let now = until("the time", || prometheus.query("time()").and_then(|time| time.first()?.as_f64()));
         let later = format!("timestamp(up) > {now} + {EVALUATIONS}");
