@@ -17,7 +17,7 @@ use nix::{
 };
 use serde_json::Value;
 
-use crate::{cluster::Cluster, run::Place};
+use crate::{apiserver::ApiServer, cluster::Cluster, run::Place};
 
 /// The tracer ends by itself even if everything here goes wrong.
 const LONGEST: &str = "120s";
@@ -57,12 +57,24 @@ impl Incidents {
 impl Capture {
     /// Starts the tracer on the cluster's pods and waits until its hooks are attached.
     pub fn start(tracer: &Path, cluster: &Cluster, echo: bool) -> Result<Self> {
+        Self::start_with(command(tracer, cluster, "json")?, cluster, echo)
+    }
+
+    /// The same, with the cluster's state from an API server.
+    pub fn start_live(tracer: &Path, cluster: &Cluster, server: &ApiServer) -> Result<Self> {
+        let kubeconfig = cluster.instance.directory().join("kubeconfig");
+        server.write_kubeconfig(&kubeconfig)?;
+        let mut command = bare_command(tracer, cluster, "json");
+        command.arg("--kube").arg(kubeconfig);
+        Self::start_with(command, cluster, false)
+    }
+
+    fn start_with(mut command: Command, cluster: &Cluster, echo: bool) -> Result<Self> {
         let log = cluster.instance.directory().join("tracer.log");
-        let mut command = command(tracer, cluster, "json")?;
         command.arg("--write").arg(recording(cluster));
         command.stdout(Stdio::piped()).stderr(File::create(&log)?);
         Place::default().apply(&mut command)?;
-        let mut child = command.spawn().with_context(|| format!("cannot run {}", tracer.display()))?;
+        let mut child = command.spawn().with_context(|| format!("cannot run {command:?}"))?;
         let stdout = child.stdout.take().context("no standard output")?;
         let (sender, lines) = mpsc::channel();
         std::thread::spawn(move || {
@@ -172,9 +184,15 @@ fn recording(cluster: &Cluster) -> PathBuf {
 
 /// The command line for capturing the cluster's pods.
 pub fn command(tracer: &Path, cluster: &Cluster, output: &str) -> Result<Command> {
-    let mut command = Command::new(tracer);
-    command.args(["capture", "--duration", LONGEST, "--kube", "off", "-o", output, "--kube-dump"]);
-    command.arg(cluster.write_dump()?).arg("--cgroup").arg(cluster.instance.pods_cgroup());
-    command.arg("--host-root").arg(cluster.instance.host_root()).stdin(Stdio::null());
+    let mut command = bare_command(tracer, cluster, output);
+    command.args(["--kube", "off", "--kube-dump"]).arg(cluster.write_dump()?);
     Ok(command)
+}
+
+fn bare_command(tracer: &Path, cluster: &Cluster, output: &str) -> Command {
+    let mut command = Command::new(tracer);
+    command.args(["capture", "--duration", LONGEST, "-o", output, "--cgroup"]);
+    command.arg(cluster.instance.pods_cgroup());
+    command.arg("--host-root").arg(cluster.instance.host_root()).stdin(Stdio::null());
+    command
 }

@@ -1,6 +1,7 @@
 //! The test cluster: pods, Services, policies, DNS and gateways made of network namespaces, cgroups and real processes,
 //! scenarios that break it on purpose, and what the tracer must say about each.
 
+pub mod apiserver;
 pub mod app;
 pub mod capture;
 pub mod cluster;

@@ -13,6 +13,12 @@ const CREATED: &str = "2026-01-01T00:00:00Z";
 
 /// All objects as one `List`.
 pub fn yaml(plan: &Plan) -> Result<String> {
+    let items = items(plan)?;
+    Ok(serde_yaml_ng::to_string(&json!({"apiVersion": "v1", "kind": "List", "metadata": {}, "items": items}))?)
+}
+
+/// All objects.
+pub fn items(plan: &Plan) -> Result<Vec<Value>> {
     let mut items = vec![node(NODE_NAME, "192.168.0.11"), node(OTHER_NODE_NAME, "192.168.0.12")];
     let mut namespaces: Vec<&str> = plan.pods.iter().map(|pod| pod.spec.namespace.as_str()).collect();
     namespaces.sort_unstable();
@@ -30,7 +36,7 @@ pub fn yaml(plan: &Plan) -> Result<String> {
     for object in &plan.objects {
         items.push(serde_json::from_str(&plan.expand(&object.to_string())?)?);
     }
-    Ok(serde_yaml_ng::to_string(&json!({"apiVersion": "v1", "kind": "List", "metadata": {}, "items": items}))?)
+    Ok(items)
 }
 
 fn node(name: &str, address: &str) -> Value {
@@ -49,7 +55,8 @@ fn namespace(name: &str) -> Value {
     json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
 }
 
-fn pod_object(plan: &Plan, pod: &Pod) -> Value {
+/// A pod as the API server has it.
+pub fn pod_object(plan: &Plan, pod: &Pod) -> Value {
     let spec = &pod.spec;
     let container = spec.server.container();
     let mut labels = json!(pod.labels);

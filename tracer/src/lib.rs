@@ -9,6 +9,8 @@ pub mod agent;
 pub mod cli;
 #[cfg(feature = "kernel")]
 pub mod clock;
+#[cfg(feature = "agent")]
+pub mod cluster;
 #[cfg(feature = "kernel")]
 pub mod confine;
 pub mod correlate;

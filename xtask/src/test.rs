@@ -25,9 +25,11 @@ const KERNEL: &[Kind] = &[
     // One at a time: they count what the whole machine does.
     ("loader tests", &["--lib"], &["--ignored", "--test-threads=1"]),
     ("hook tests", &["--test", "kernel"], &[]),
+    ("watch tests", &["--test", "watch"], &[]),
     ("cluster tests", &["--test", "cluster"], &[]),
     ("agent tests", &["--test", "agent"], &["--test-threads=2"]),
     ("scenarios", &["--test", "scenarios"], &[]),
+    ("live scenarios", &["--test", "scenarios"], &["--live", "--sample"]),
 ];
 
 pub(crate) fn run(filters: &[String]) -> Result<()> {

@@ -92,6 +92,13 @@ pub fn problems(plan: &Plan, expected: &[Expected], allow_unknown: bool, inciden
     Ok(problems)
 }
 
+/// Notes that no incident carries.
+pub fn missing_notes(notes: &[String], incidents: &Incidents) -> Vec<String> {
+    let all: Vec<String> = incidents.iter().map(|incident| incident["coverage"]["notes"].to_string()).collect();
+    let missing = notes.iter().filter(|note| !all.iter().any(|text| text.contains(note.as_str())));
+    missing.map(|note| format!("no coverage note says \"{note}\"; there are {all:?}")).collect()
+}
+
 /// Where the outer requests can't be told apart, the inner hops of the same failure are told on their own: the same cause
 /// and origin, and a path that is the end of the expected one.
 fn inner(plan: &Plan, expected: &[Expected], incident: &Value) -> Result<Option<usize>> {

@@ -31,11 +31,13 @@ use anyhow::Context;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::cli::args::Kube;
 use crate::clock;
 use crate::confine;
 use crate::correlate::Selection;
 use crate::host::HostRoot;
 use crate::k8s::Snapshot;
+use crate::k8s::watch::Watch;
 use crate::kernel;
 use crate::pipeline::{Live, PipelineError, Setup, Stop};
 use crate::sink::otlp::Item;
@@ -124,6 +126,8 @@ fn pipeline(
     sender: Option<mpsc::Sender<Item>>,
 ) -> anyhow::Result<()> {
     let host_root = HostRoot::new(&config.host_root);
+    let Ok(kube) = config.kube.parse::<Kube>();
+    let source = kube.source(&config.kube_dump)?;
     let _statistics = match config.ebpf_statistics.then(kernel::count_runs) {
         Some(Ok(counting)) => Some(counting),
         Some(Err(error)) => {
@@ -132,8 +136,9 @@ fn pipeline(
         }
         None => None,
     };
-    let setup = Setup {
-        node: config.node_name.clone().or_else(|| host_root.host_name()),
+    let node = config.node_name.clone().or_else(|| host_root.host_name());
+    let mut setup = Setup {
+        node: node.clone(),
         kernel: kernel::Options {
             host_root,
             cgroup: config.cgroup.clone(),
@@ -142,6 +147,7 @@ fn pipeline(
         },
         selection: Selection::default(),
         snapshot,
+        cluster: None,
         file: None,
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -150,6 +156,13 @@ fn pipeline(
         .context("cannot start the asynchronous runtime")?;
     runtime.block_on(async {
         let stop = Stop::new(None).map_err(PipelineError::Wait)?;
+        if let Some(source) = source {
+            shared.status().reason = Some("waiting for the cluster's state".to_owned());
+            let mut watch = Watch::start(source, node.as_deref().filter(|_| config.pods_of_node_only)).await?;
+            let (snapshot, states) = watch.first(config.kube_patience.0).await;
+            setup.snapshot = snapshot;
+            setup.cluster = Some((watch, states));
+        }
         let live = Live::start(setup, |offset| Recorder::new(shared, config, sender, offset))?;
         confine::keep_for_observing(kernel::features::release().0)?;
         confine::restrict_system_calls()?;

@@ -9,6 +9,8 @@ use clap::{Parser, Subcommand};
 pub mod agent;
 pub mod args;
 pub mod capture;
+#[cfg(feature = "agent")]
+pub mod cluster;
 pub mod doctor;
 pub mod explain;
 pub mod failure;
@@ -49,6 +51,8 @@ enum Command {
     Capture(capture::Capture),
     #[cfg(feature = "agent")]
     Agent(agent::Agent),
+    #[cfg(feature = "agent")]
+    Cluster(cluster::Cluster),
     Explain(explain::Explain),
     Policy(policy::PolicyArgs),
     Doctor(doctor::Doctor),
@@ -71,6 +75,8 @@ impl Cli {
             Command::Capture(capture) => capture.run(),
             #[cfg(feature = "agent")]
             Command::Agent(agent) => agent.run(),
+            #[cfg(feature = "agent")]
+            Command::Cluster(cluster) => cluster.run(),
             Command::Explain(explain) => explain.run(),
             Command::Doctor(doctor) => Ok(if doctor.run()? { Exit::Fine } else { Exit::CannotRun }),
             // A denied flow is an answer, not a failure: `allowed` says which.

@@ -44,6 +44,7 @@ impl Correlator {
             lost: self.lost_failures(),
             lost_at: self.lost_at,
             wall_offset_ns: self.options.wall_offset_ns,
+            unread: self.watches.unread(),
             node: self.node(),
         }
     }

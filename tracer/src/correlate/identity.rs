@@ -266,7 +266,7 @@ impl Identity {
 
     pub(crate) fn pod_at<'a>(&self, snapshot: &'a Snapshot, address: IpAddr) -> Option<&'a Pod> {
         match snapshot.owner_of(address) {
-            Some(AddressOwner::Pod(pod)) => Some(pod),
+            Some(AddressOwner::Pod(pod) | AddressOwner::Departed(pod)) => Some(pod),
             Some(_) => None,
             None => self.cgroup_at(address).and_then(|cgroup| self.pod_of(snapshot, cgroup)),
         }
@@ -289,7 +289,7 @@ impl Identity {
                 let first = serving.next()?;
                 serving.next().is_none().then_some(first)
             }
-            None => None,
+            Some(AddressOwner::Departed(_)) | None => None,
         }
     }
 

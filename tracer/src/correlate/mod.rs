@@ -19,6 +19,7 @@ use crate::{
 
 mod call;
 mod chain;
+mod cluster;
 mod descend;
 mod facts;
 mod fold;
@@ -77,6 +78,7 @@ pub struct Correlator {
     now: Ktime,
     finishing: bool,
     opaque_tls: u64,
+    watches: cluster::Watches,
     joined: u64,
 }
 
@@ -103,6 +105,7 @@ impl Correlator {
             now: 0,
             finishing: false,
             opaque_tls: 0,
+            watches: cluster::Watches::default(),
             joined: 0,
         }
     }
@@ -133,6 +136,7 @@ impl Correlator {
     /// What could not be seen, as of now.
     pub fn coverage(&self) -> Coverage {
         let mut notes = self.options.notes.clone();
+        notes.extend(self.watch_notes());
         notes.extend(self.losses().map(|(place, count)| format!("{count} lost: {place}")));
         if self.inquiries.skipped > 0 {
             notes.push(format!("{} looks at the node left out: too many failures at once", self.inquiries.skipped));
@@ -203,8 +207,10 @@ impl Correlator {
                 let container = self.identity.container_key(exchange.cgroup);
                 let flight = exchange.seen == Seen::Flight;
                 let key = (exchange.conn, exchange.number);
+                let remote = exchange.remote;
                 let id = self.window.exchange(container, exchange);
                 if failed && !flight {
+                    self.ask_pod(remote);
                     self.ask_process(tgid);
                     self.undecided.insert(key);
                     self.symptom(Symptom::Exchange(id), at);
@@ -221,6 +227,7 @@ impl Correlator {
                 }
                 self.note_connect(&connect);
                 self.ask_process(Some(connect.actor.tgid));
+                self.ask_pod(connect.nat_remote.unwrap_or(connect.remote));
                 let (id, _) = self.window.connects.push(connect);
                 self.symptom(Symptom::Connect(id), at);
             }
@@ -248,6 +255,8 @@ impl Correlator {
                 }
             }
             Event::Drop(drop) => {
+                self.ask_pod(drop.source);
+                self.ask_pod(drop.destination);
                 if self.pod_of_netns(drop.netns).is_none() && drop.netns != 0 && self.identity.asked.insert(drop.netns)
                 {
                     self.wants.push(Want::Netns { netns: drop.netns });
@@ -289,6 +298,8 @@ impl Correlator {
             Event::Opaque { processes } => self.opaque_tls = processes,
             Event::Joined { connections } => self.joined = connections,
             Event::Host(fact) => self.inquiries.learn(at, &fact),
+            Event::Cluster { changes } => self.change_cluster(at, changes),
+            Event::Watch { resource, state } => self.watches.note(at, resource, state),
             Event::Cgroup { .. } | Event::Tick => {}
         }
     }
@@ -316,6 +327,7 @@ impl Correlator {
         self.window.expire(now);
         // Ports may be listened on later: ask anew, but not at once.
         self.identity.asked.clear();
+        self.forget_asked();
         let limit = now.saturating_sub(window::KEEP_NS);
         self.explained.retain(|_, at| *at >= limit);
         self.consumed.retain(|_, at| *at >= limit);

@@ -253,7 +253,14 @@ impl Correlator {
     }
 
     fn tell(&mut self, call: &Call, out: &mut Vec<Incident>) {
-        let (chain, judgement) = self.explain(call);
+        // The cluster as it was when it failed, not as it is by now; and where it failed deeper down, as it was then.
+        self.snapshot.as_of(call.end());
+        let (mut chain, mut judgement) = self.explain(call);
+        if let Some(failed_at) = chain.failed_at
+            && self.snapshot.as_of(failed_at)
+        {
+            (chain, judgement) = self.explain(call);
+        }
         let now = self.now;
         for hop in &chain.passed {
             self.explained.insert(*hop, now);
@@ -264,8 +271,8 @@ impl Correlator {
         if let Call::Exchange(x) = call {
             self.explained.insert(x.hop_key(), now);
         }
-        let Some(judgement) = judgement else { return };
-        let incident = self.incident(call, chain, judgement);
+        let incident = judgement.and_then(|judgement| self.incident(call, chain, judgement));
+        self.snapshot.present();
         if let Some(incident) = incident {
             self.incidents.add(incident, now, out);
         }
@@ -309,8 +316,8 @@ impl Correlator {
             let hops: Vec<_> = chain.leaf.probes().iter().flat_map(|run| run.hops.clone()).collect();
             chain.passed.extend(hops);
         }
-        let Chain { hops, links, passed, consumed, .. } = chain;
-        (OwnedChain { hops, links, passed, consumed }, Some(judgement))
+        let Chain { hops, links, leaf, passed, consumed, .. } = chain;
+        (OwnedChain { hops, links, failed_at: leaf.failed_at(), passed, consumed }, Some(judgement))
     }
 }
 
@@ -318,6 +325,8 @@ impl Correlator {
 pub(crate) struct OwnedChain {
     pub(crate) hops: Vec<verdict::Hop>,
     pub(crate) links: Vec<Link>,
+    /// When its deepest element failed.
+    pub(crate) failed_at: Option<Ktime>,
     pub(crate) passed: Vec<(SocketAddr, u32)>,
     pub(crate) consumed: Vec<u64>,
 }

@@ -143,7 +143,7 @@ impl<L: Listener> Feed<L> {
             joined_connections: coverage.joined_connections,
             lost: self.lost.clone(),
             // Without those of an incident, which has no other place for what was lost.
-            notes: self.correlator.options().notes.clone(),
+            notes: [self.correlator.options().notes.clone(), self.correlator.watch_notes()].concat(),
         }
     }
 

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use super::feed::Feed;
 use super::{Finished, PipelineError};
 use crate::correlate::Correlator;
-use crate::event::Record;
 use crate::event::record::{self, ReadError, Reader};
+use crate::event::{Event, Record};
 use crate::k8s::Snapshot;
 use crate::sink::{Printer, Sink, Summary};
 
@@ -34,6 +34,7 @@ pub fn replay<S: Sink>(
         options.notes.extend(new);
     }
     let offset = options.wall_offset_ns;
+    let replaced = snapshot.is_some();
     let snapshot = snapshot.unwrap_or_else(|| {
         let snapshots: Vec<_> = sources.iter_mut().map(|source| std::mem::take(&mut source.reader.snapshot)).collect();
         // Indexing anew is not needed for one.
@@ -42,6 +43,10 @@ pub fn replay<S: Sink>(
     let printer = Printer::new(sink, events, offset);
     let mut feed = Feed::new(Correlator::new(options, snapshot), printer, None);
     while let Some(record) = earliest(&mut sources, offset)? {
+        // The changes are those of the state that was replaced.
+        if replaced && matches!(record.event, Event::Cluster { .. } | Event::Watch { .. }) {
+            continue;
+        }
         feed.push(record)?;
         // The answers are in the file; unasked questions would pile up.
         let _answered = feed.correlator.wants();

@@ -6,6 +6,7 @@ mod incident;
 mod judgement;
 mod pod_state;
 mod rules;
+mod unread;
 
 use crate::{correlate::Chain, event::Ktime, k8s::snapshot::Snapshot};
 
@@ -22,6 +23,8 @@ pub(crate) struct Context<'a> {
     /// When the last of them were.
     pub(crate) lost_at: Option<Ktime>,
     pub(crate) wall_offset_ns: i64,
+    /// Resources of the cluster that couldn't be read, or not all of them.
+    pub(crate) unread: Vec<&'a str>,
     /// This node's name in the cluster.
     pub(crate) node: Option<String>,
 }
@@ -69,6 +72,7 @@ pub(crate) fn judge(chain: &Chain<'_>, context: &Context<'_>) -> Judgement {
     let mut judgement = found.unwrap_or_else(|| rules::unknown(chain, context));
     judgement.evidence.extend(state_of_origin(&judgement, context));
     around::attach(&mut judgement, chain, context);
+    unread::attach(&mut judgement, context);
     // A chain is as certain as its weakest link.
     for link in &chain.links {
         judgement.confidence *= match link {

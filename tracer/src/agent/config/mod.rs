@@ -30,6 +30,12 @@ pub struct Config {
     pub cgroup: Option<PathBuf>,
     /// Statuses from here on are failures, 100 to 599
     pub min_status: u16,
+    /// The API server: `auto` (the pod's service account or `$KUBECONFIG`, unless a dump is given), `off`, or a kubeconfig
+    pub kube: String,
+    /// How long the start waits for the cluster's first state; then it goes on without
+    pub kube_patience: Span,
+    /// Watch only this node's pods; others are known by the EndpointSlices alone
+    pub pods_of_node_only: bool,
     /// Cluster state from files or directories saved with `kubectl get … -o yaml`, in place of a live cluster
     pub kube_dump: Vec<PathBuf>,
     /// Where `/metrics`, `/healthz`, `/readyz` and `/v1/` are served
@@ -143,6 +149,9 @@ impl Default for Config {
             host_root: "/".into(),
             cgroup: None,
             min_status: 500,
+            kube: "auto".to_owned(),
+            kube_patience: Span(Duration::from_secs(60)),
+            pods_of_node_only: false,
             kube_dump: Vec::new(),
             listen: SocketAddr::from(([0, 0, 0, 0], 9464)),
             max_connections: 64,
