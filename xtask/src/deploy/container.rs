@@ -22,7 +22,7 @@ pub(crate) fn check() -> Result<()> {
     let objects = manifests::base_objects()?;
     let pod = Pod::of(&objects)?;
     match pod.start(&pod.capabilities)? {
-        Outcome::Ready { status, .. } => {
+        Outcome::Ready { status } => {
             ensure!(!status.contains("CAP_"), "with the manifest's capabilities it misses some: {status}");
         }
         Outcome::Ended { code, log } => bail!("with the manifest's capabilities it ends with {code:?}: {log}"),
@@ -32,7 +32,7 @@ pub(crate) fn check() -> Result<()> {
         let others: Vec<String> = pod.capabilities.iter().filter(|name| *name != missing).cloned().collect();
         let name = format!("CAP_{missing}");
         match pod.start(&others)? {
-            Outcome::Ready { status, .. } if status.contains(&name) => {
+            Outcome::Ready { status } if status.contains(&name) => {
                 eprintln!("without {missing}: runs, and says so")
             }
             Outcome::Ended { code: Some(CANNOT_RUN), log } if log.contains(&name) => {
