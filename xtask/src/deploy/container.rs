@@ -33,7 +33,7 @@ pub(crate) fn check() -> Result<()> {
         let name = format!("CAP_{missing}");
         match pod.start(&others)? {
             Outcome::Ready { status } if status.contains(&name) => {
-                eprintln!("without {missing}: runs, and says so")
+                eprintln!("without {missing}: runs, and says so");
             }
             Outcome::Ended { code: Some(CANNOT_RUN), log } if log.contains(&name) => {
                 eprintln!("without {missing}: doesn't run, and says so");
