@@ -103,7 +103,7 @@ impl Recorder {
             name: program.name,
             attached: program.attached,
             runs: self.statistics.then_some(program.run_count),
-            seconds: self.statistics.then(|| program.run_time.as_secs_f64()),
+            seconds: self.statistics.then_some(program.run_time.as_secs_f64()),
         };
         programs.into_iter().map(of).collect()
     }

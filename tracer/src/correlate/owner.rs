@@ -77,7 +77,7 @@ impl Correlator {
             let who = Identity::who_pod(snapshot, pod);
             who.namespace.zip(who.workload)
         };
-        snapshot.pods().into_iter().filter_map(of).collect()
+        snapshot.pods().filter_map(of).collect()
     }
 }
 

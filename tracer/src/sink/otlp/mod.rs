@@ -93,7 +93,7 @@ fn trace(item: &Item) -> Vec<ResourceSpans> {
 
 /// Nothing of it was seen but the call.
 fn is_called_only(hop: &Hop) -> bool {
-    !hop.outcome.as_deref().is_some_and(|outcome| outcome.parse::<u16>().is_ok())
+    hop.outcome.as_deref().is_none_or(|outcome| outcome.parse::<u16>().is_err())
 }
 
 /// `{method}`, as low-cardinality names of HTTP spans are without a route; what happened for anything else.

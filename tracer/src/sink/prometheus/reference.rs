@@ -28,7 +28,7 @@ A metric appears with its first value. All times are in seconds, all sizes in by
 pub fn markdown() -> String {
     let mut text = HEAD.replace("HISTOGRAM", &(DURATION_BOUNDS.len() + 3).to_string());
     let bounds: Vec<_> = DURATION_BOUNDS.iter().map(ToString::to_string).collect();
-    let _infallible = write!(text, "- **Histograms** have the boundaries {}: OpenTelemetry's.\n", bounds.join(", "));
+    let _infallible = writeln!(text, "- **Histograms** have the boundaries {}: OpenTelemetry's.", bounds.join(", "));
     for family in FAMILIES {
         let kind = match family.kind {
             Kind::Counter => "counter",
