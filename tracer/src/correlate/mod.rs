@@ -14,13 +14,14 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use crate::{
     event::{Event, Ktime, Record, Role, Seen, SignalKind},
     k8s::snapshot::Snapshot,
-    verdict::{self, Coverage, Incident},
+    verdict::{self, Incident},
 };
 
 mod abandoned;
 mod call;
 mod chain;
 mod cluster;
+mod coverage;
 mod descend;
 mod facts;
 mod fold;
@@ -155,23 +156,6 @@ impl Correlator {
         std::mem::take(&mut self.wants)
     }
 
-    /// What could not be seen, as of now.
-    pub fn coverage(&self) -> Coverage {
-        let losses = self.losses();
-        let mut notes = self.notes();
-        notes.extend(self.watch_notes());
-        notes.extend(losses.iter().map(|(place, count)| format!("{count} lost: {place}")));
-        if self.inquiries.skipped > 0 {
-            notes.push(format!("{} looks at the node left out: too many failures at once", self.inquiries.skipped));
-        }
-        Coverage {
-            lost_events: losses.values().sum(),
-            opaque_tls_processes: self.opaque_tls.values().sum(),
-            joined_connections: self.joined.values().sum(),
-            notes,
-        }
-    }
-
     /// A cgroup's inhabitant, for the summary.
     pub fn name_of_cgroup(&self, cgroup: u64) -> Option<verdict::Hop> {
         let mut who = self.identity.who(&self.snapshot, cgroup, None);
@@ -180,17 +164,6 @@ impl Correlator {
             who.process = self.identity.path_of(cgroup).map(str::to_owned).or(who.process);
         }
         (who != Who::default()).then(|| who.hop())
-    }
-
-    /// What the nodes' kernels lack.
-    pub fn notes(&self) -> Vec<String> {
-        let mut notes: Vec<String> = Vec::new();
-        for note in self.nodes.options().flat_map(|options| &options.notes) {
-            if !notes.contains(note) {
-                notes.push(note.clone());
-            }
-        }
-        notes
     }
 
     /// From which status on an answer is a failure on a node.
@@ -205,22 +178,6 @@ impl Correlator {
 
     pub fn snapshot(&self) -> &Snapshot {
         &self.snapshot
-    }
-
-    /// Totals of losses by place, those of all nodes together.
-    pub fn losses(&self) -> BTreeMap<String, u64> {
-        let mut losses = BTreeMap::new();
-        for (place, count) in self.lost.values().flatten().filter(|(_, count)| *count > 0) {
-            *losses.entry(place.clone()).or_default() += count;
-        }
-        losses
-    }
-
-    /// Losses that may have been evidence.
-    pub(crate) fn lost_failures(&self) -> u64 {
-        let evidence = ["failures", "connections", "heads", "dns_queries"];
-        let lost = self.lost.values().flatten();
-        lost.filter(|(place, _)| evidence.contains(&place.as_str())).map(|(_, count)| count).sum()
     }
 
     /// Events of cgroups outside the observed subtree aren't ours; those without a cgroup may be.
