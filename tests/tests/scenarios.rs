@@ -1,8 +1,7 @@
 //! Every scenario under the real tracer: `TRACER_BIN=… cargo test -p tracer-tests --test scenarios [-- FILTER…]`.
 //!
 //! With `--live` the tracer has the cluster's state from an API server instead of a dump; with `--sample` only some run.
-//! With `--traffic-only` the scenarios run without a tracer, to see that their clusters break as they say; with
-//! `--planned` those of `scenarios/planned/` run, whose causes the tracer doesn't know yet.
+//! With `--traffic-only` the scenarios run without a tracer, to see that their clusters break as they say.
 
 use std::{
     fmt::Write as _,
@@ -46,7 +45,7 @@ fn all() -> Result<bool> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let (options, filters): (Vec<_>, Vec<_>) = arguments.iter().partition(|argument| argument.starts_with('-'));
     let has = |name: &str| options.iter().any(|option| *option == name);
-    let mut files = files(if has("--planned") { "scenarios/planned" } else { "scenarios" })?;
+    let mut files = files("scenarios")?;
     files.retain(|file| match filters.is_empty() {
         true => !has("--sample") || SAMPLE.contains(&name(file).as_str()),
         false => matches(file, &filters),
