@@ -46,6 +46,8 @@ pub(crate) struct Inquiries {
     total: u64,
     /// Left unasked.
     pub(crate) skipped: u64,
+    /// When that happened last.
+    pub(crate) skipped_at: Option<Ktime>,
     resources: VecDeque<(Ktime, Resources)>,
     logs: VecDeque<(Ktime, Log)>,
     rules: VecDeque<(Ktime, Rule)>,
@@ -107,6 +109,11 @@ impl Inquiries {
         self.asked.retain(|_, at| *at >= limit);
     }
 
+    fn skip(&mut self, looks: u64, now: Ktime) {
+        self.skipped += looks;
+        self.skipped_at = Some(now);
+    }
+
     /// Whether to ask, now; counts what isn't asked for want of room.
     fn admits(&mut self, subject: Subject, now: Ktime) -> bool {
         let again = if matches!(subject, Subject::Rule(..)) { RULE_AGAIN_NS } else { AGAIN_NS };
@@ -117,7 +124,7 @@ impl Inquiries {
             self.second = (now / 1_000_000_000, 0);
         }
         if self.second.1 >= PER_SECOND || self.total >= TOTAL {
-            self.skipped += 1;
+            self.skip(1, now);
             return false;
         }
         self.second.1 += 1;
@@ -161,7 +168,7 @@ impl Correlator {
         let known = matches!(symptom, Symptom::Exchange(id) if self.window.exchanges.get(*id).is_some_and(is_server));
         let resources = known && self.ask_resources(symptom);
         if self.inquiries.waiting.len() >= WAITING {
-            self.inquiries.skipped += u64::from(!resources);
+            self.inquiries.skip(u64::from(!resources), at);
             return;
         }
         self.inquiries.waiting.push_back(Waiting { at, symptom: symptom.clone(), resources });
