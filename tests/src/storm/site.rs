@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// What the addresses of one cluster leave room for, and a small machine can run.
-const PODS: usize = 150;
+const PODS: usize = 190;
 
 /// A scenario in namespaces of its own.
 #[derive(Clone, Debug)]
@@ -87,7 +87,7 @@ fn shares(scenario: &Scenario) -> bool {
         && !scenario.faults.iter().any(everybodys)
 }
 
-/// One scenario of every set of causes, every control, and others while there is room.
+/// One scenario of every set of causes, then controls, then others, while there is room.
 pub fn choose(candidates: &BTreeMap<String, Scenario>, chance: &mut Chance, only: &[String]) -> Result<Vec<Site>> {
     let mut groups: BTreeMap<String, Vec<&String>> = BTreeMap::new();
     for (name, scenario) in candidates.iter().filter(|(name, _)| only.is_empty() || only.contains(name)) {
@@ -95,23 +95,26 @@ pub fn choose(candidates: &BTreeMap<String, Scenario>, chance: &mut Chance, only
         let group = if scenario.none { name.clone() } else { causes.into_iter().collect::<Vec<_>>().join(" ") };
         groups.entry(group).or_default().push(name);
     }
-    let mut first = vec![];
-    let mut others = vec![];
+    let (mut first, mut controls, mut others) = (vec![], vec![], vec![]);
     for mut names in groups.into_values() {
         chance.shuffle(&mut names);
-        first.extend(names.pop());
+        let one = names.pop();
+        let control = one.is_some_and(|name| candidates[name].none);
+        (if control { &mut controls } else { &mut first }).extend(one);
         others.extend(names);
     }
-    chance.shuffle(&mut others);
+    for names in [&mut first, &mut controls, &mut others] {
+        chance.shuffle(names);
+    }
     let mut sites: Vec<Site> = vec![];
     let mut pods = 0;
     let mut shared = BTreeSet::new();
-    for (name, must) in first.into_iter().map(|name| (name, true)).chain(others.into_iter().map(|name| (name, false))) {
+    for name in first.into_iter().chain(controls).chain(others) {
         let scenario = &candidates[name];
         pods += scenario.cluster.pods.len();
         let services = scenario.cluster.services.iter().filter(|service| SHARED.contains(&service.namespace.as_str()));
         let mine: Vec<_> = services.map(|service| (service.namespace.clone(), service.name.clone())).collect();
-        if mine.iter().any(|service| shared.contains(service)) || (pods > PODS && !must) {
+        if mine.iter().any(|service| shared.contains(service)) || pods > PODS {
             pods -= scenario.cluster.pods.len();
             continue;
         }

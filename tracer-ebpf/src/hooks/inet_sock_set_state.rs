@@ -15,7 +15,7 @@ use crate::{
     hooks::tcp_signals,
     http::{self, RECEIVED},
     kernel::{self, IPPROTO_TCP, read, read_or_zero, state},
-    maps::{PENDING_CONNECT, count},
+    maps::PENDING_CONNECT,
     tls,
 };
 
