@@ -8,6 +8,7 @@ mod cargo;
 mod ci;
 mod demo;
 mod ebpf_toolchain;
+mod kernels;
 mod setup;
 mod steps;
 mod test;
@@ -36,6 +37,11 @@ enum Task {
         #[arg(short, long, value_enum, default_value = "text")]
         output: Output,
     },
+    /// Boot other kernels in QEMU and run the tracer, its hook tests and the demo in each
+    Kernels {
+        /// Only these (5.10, 6.1, 6.12, 6.18, newest); docs/kernels.md is written if none is named
+        only: Vec<String>,
+    },
     /// Everything that must pass before a change lands
     Ci,
 }
@@ -52,6 +58,7 @@ fn main() -> ExitCode {
         Task::Lint => ci::lint(),
         Task::Test { filters } => test::run(&filters),
         Task::Demo { output } => return demo::run(output),
+        Task::Kernels { only } => kernels::run(&only),
         Task::Ci => ci::run(),
     };
     match done {

@@ -50,6 +50,16 @@ pub(crate) fn run(report: Report) -> Result<()> {
     Ok(())
 }
 
+/// What boots other kernels; nothing else needs it.
+pub(crate) fn kernels() -> Result<()> {
+    run(Report::WhenInstalling)?;
+    let missing = tools::missing_for_kernels();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    apt::install(&tools::packages(&missing), &tools::reasons(&missing))
+}
+
 fn toolchain_for_kernel_programs() -> Result<()> {
     let compiler = compiler()?;
     let readable = |linker: &ebpf_toolchain::Linker| linker.llvm.is_none_or(|llvm| llvm >= compiler.llvm);

@@ -30,6 +30,12 @@ const TOOLS: &[Tool] = &[
     tool("python3", &["--version"], "python3", "as client and server in tests of one machine"),
 ];
 
+const KERNELS: &[Tool] = &[
+    tool("qemu-system-x86_64", &["--version"], "qemu-system-x86", "to boot other kernels"),
+    tool("cpio", &["--version"], "cpio", "to pack their root file system"),
+    tool("depmod", &["--version"], "kmod", "to list their modules"),
+];
+
 const fn tool(name: &'static str, check: &'static [&'static str], package: &'static str, reason: &'static str) -> Tool {
     Tool { name, check, package, reason }
 }
@@ -56,6 +62,10 @@ impl Tool {
 
 pub(super) fn missing() -> Vec<&'static Tool> {
     TOOLS.iter().filter(|tool| !tool.works()).collect()
+}
+
+pub(super) fn missing_for_kernels() -> Vec<&'static Tool> {
+    KERNELS.iter().filter(|tool| !tool.works()).collect()
 }
 
 pub(super) fn packages(tools: &[&Tool]) -> Vec<&'static str> {
