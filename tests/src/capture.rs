@@ -17,10 +17,17 @@ use nix::{
 };
 use serde_json::Value;
 
-use crate::{cluster::Cluster, run::Place};
+use crate::{
+    apiserver::ApiServer,
+    cluster::{
+        Cluster,
+        plan::{NODE_NAME, SECOND_NODE_NAME},
+    },
+    run::Place,
+};
 
 /// The tracer ends by itself even if everything here goes wrong.
-const LONGEST: &str = "120s";
+const LONGEST_SECONDS: u64 = 120;
 const READY_PATIENCE: Duration = Duration::from_secs(20);
 const END_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -46,6 +53,18 @@ impl Incidents {
         self.order.iter().filter_map(|id| self.last.get(id))
     }
 
+    /// Those among the lines that the tracer printed.
+    pub fn read(text: &str) -> Result<Self> {
+        let mut incidents = Self::default();
+        for line in text.lines() {
+            let value: Value = serde_json::from_str(line).with_context(|| format!("not JSON: {line}"))?;
+            if value["type"] == "incident" {
+                incidents.add(value);
+            }
+        }
+        Ok(incidents)
+    }
+
     fn add(&mut self, incident: Value) {
         let id = incident["id"].as_str().unwrap_or_default().to_owned();
         if self.last.insert(id.clone(), incident).is_none() {
@@ -57,12 +76,28 @@ impl Incidents {
 impl Capture {
     /// Starts the tracer on the cluster's pods and waits until its hooks are attached.
     pub fn start(tracer: &Path, cluster: &Cluster, echo: bool) -> Result<Self> {
-        let log = cluster.instance.directory().join("tracer.log");
-        let mut command = command(tracer, cluster, "json")?;
+        Self::start_with(command(tracer, cluster, "json")?, cluster, echo)
+    }
+
+    /// The same, with the cluster's state from an API server.
+    pub fn start_live(tracer: &Path, cluster: &Cluster, server: &ApiServer) -> Result<Self> {
+        let kubeconfig = cluster.instance.directory().join("kubeconfig");
+        server.write_kubeconfig(&kubeconfig)?;
+        let mut command = bare_command(tracer, cluster, "json", LONGEST_SECONDS, false);
+        command.arg("--kube").arg(kubeconfig);
+        Self::start_with(command, cluster, false)
+    }
+
+    fn start_with(mut command: Command, cluster: &Cluster, echo: bool) -> Result<Self> {
         command.arg("--write").arg(recording(cluster));
+        Self::run(command, cluster.instance.directory().join("tracer.log"), echo)
+    }
+
+    /// Runs a tracer's command line; `log` takes its standard error.
+    pub fn run(mut command: Command, log: PathBuf, echo: bool) -> Result<Self> {
         command.stdout(Stdio::piped()).stderr(File::create(&log)?);
         Place::default().apply(&mut command)?;
-        let mut child = command.spawn().with_context(|| format!("cannot run {}", tracer.display()))?;
+        let mut child = command.spawn().with_context(|| format!("cannot run {command:?}"))?;
         let stdout = child.stdout.take().context("no standard output")?;
         let (sender, lines) = mpsc::channel();
         std::thread::spawn(move || {
@@ -156,14 +191,7 @@ pub fn replay(tracer: &Path, cluster: &Cluster) -> Result<Incidents> {
     let file = file.to_str().context("a path that is not UTF-8")?;
     let tracer = tracer.to_str().context("a path that is not UTF-8")?;
     let output = crate::run::checked(Place::default(), tracer, &["explain", "-o", "json", file], "")?;
-    let mut incidents = Incidents::default();
-    for line in output.lines() {
-        let value: Value = serde_json::from_str(line).with_context(|| format!("not JSON: {line}"))?;
-        if value["type"] == "incident" {
-            incidents.add(value);
-        }
-    }
-    Ok(incidents)
+    Incidents::read(&output)
 }
 
 fn recording(cluster: &Cluster) -> PathBuf {
@@ -172,9 +200,30 @@ fn recording(cluster: &Cluster) -> PathBuf {
 
 /// The command line for capturing the cluster's pods.
 pub fn command(tracer: &Path, cluster: &Cluster, output: &str) -> Result<Command> {
-    let mut command = Command::new(tracer);
-    command.args(["capture", "--duration", LONGEST, "--kube", "off", "-o", output, "--kube-dump"]);
-    command.arg(cluster.write_dump()?).arg("--cgroup").arg(cluster.instance.pods_cgroup());
-    command.arg("--host-root").arg(cluster.instance.host_root()).stdin(Stdio::null());
+    command_for(tracer, cluster, output, LONGEST_SECONDS)
+}
+
+/// The same with another limit.
+pub fn command_for(tracer: &Path, cluster: &Cluster, output: &str, seconds: u64) -> Result<Command> {
+    let mut command = bare_command(tracer, cluster, output, seconds, false);
+    command.args(["--kube", "off", "--kube-dump"]).arg(cluster.write_dump()?);
     Ok(command)
+}
+
+/// The command line for capturing one node's pods into a file.
+pub fn command_of_node(tracer: &Path, cluster: &Cluster, second: bool, file: &Path) -> Result<Command> {
+    let name = if second { SECOND_NODE_NAME } else { NODE_NAME };
+    let mut command = bare_command(tracer, cluster, "json", LONGEST_SECONDS, second);
+    command.args(["--node-name", name, "--kube", "off", "--kube-dump"]).arg(cluster.write_dump()?);
+    command.arg("--write").arg(file);
+    Ok(command)
+}
+
+/// Without the cluster's state.
+fn bare_command(tracer: &Path, cluster: &Cluster, output: &str, seconds: u64, second: bool) -> Command {
+    let mut command = Command::new(tracer);
+    command.args(["capture", "--duration", &format!("{seconds}s"), "-o", output, "--cgroup"]);
+    command.arg(cluster.pods_cgroup(second));
+    command.arg("--host-root").arg(cluster.instance.host_root()).stdin(Stdio::null());
+    command
 }

@@ -59,6 +59,9 @@ pub struct Isolation {
 pub struct FirewallRule {
     #[serde(default)]
     pub pod: Option<String>,
+    /// The second node's chain in place of the first one's.
+    #[serde(default)]
+    pub second_node: bool,
     pub chain: Chain,
     /// The workload whose address is the destination; any without.
     #[serde(default)]
@@ -91,7 +94,7 @@ pub fn isolation_rules(plan: &Plan, isolation: &Isolation) -> Result<String> {
     );
     let (v4, v6) = (pod.addresses.v4, pod.addresses.v6);
     for workload in allow {
-        for admitted in plan.pods.iter().filter(|pod| pod.spec.name == *workload).map(|pod| pod.addresses) {
+        for admitted in plan.pods.iter().filter(|pod| pod.is(workload)).map(|pod| pod.addresses) {
             writeln!(rules, "add rule inet cni forward ip {own} {v4} ip {peer} {} accept", admitted.v4)?;
             writeln!(rules, "add rule inet cni forward ip6 {own} {v6} ip6 {peer} {} accept", admitted.v6)?;
         }
@@ -104,7 +107,7 @@ pub fn isolation_rules(plan: &Plan, isolation: &Isolation) -> Result<String> {
 }
 
 pub fn rule(plan: &Plan, rule: &FirewallRule) -> Result<String> {
-    let FirewallRule { pod: _, chain, to, port, udp, verdict } = rule;
+    let FirewallRule { pod: _, second_node: _, chain, to, port, udp, verdict } = rule;
     let hook = match chain {
         Chain::Input => "input",
         Chain::Output => "output",

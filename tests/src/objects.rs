@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::cluster::{
     Family, Plan,
-    plan::{NODE_NAME, OTHER_NODE_NAME, Pod, Service, replica_set_hash},
+    plan::{DEAD_NODE_NAME, NODE_NAME, Pod, SECOND_NODE_NAME, Service, node_of, replica_set_hash},
     spec::WorkloadKind,
 };
 
@@ -13,7 +13,14 @@ const CREATED: &str = "2026-01-01T00:00:00Z";
 
 /// All objects as one `List`.
 pub fn yaml(plan: &Plan) -> Result<String> {
-    let mut items = vec![node(NODE_NAME, "192.168.0.11"), node(OTHER_NODE_NAME, "192.168.0.12")];
+    let items = items(plan)?;
+    Ok(serde_yaml_ng::to_string(&json!({"apiVersion": "v1", "kind": "List", "metadata": {}, "items": items}))?)
+}
+
+/// All objects.
+pub fn items(plan: &Plan) -> Result<Vec<Value>> {
+    let mut items = vec![node(NODE_NAME, "192.168.0.11"), node(DEAD_NODE_NAME, "192.168.0.12")];
+    items.extend(plan.has_second_node().then(|| node(SECOND_NODE_NAME, "192.168.1.13")));
     let mut namespaces: Vec<&str> = plan.pods.iter().map(|pod| pod.spec.namespace.as_str()).collect();
     namespaces.sort_unstable();
     namespaces.dedup();
@@ -30,7 +37,7 @@ pub fn yaml(plan: &Plan) -> Result<String> {
     for object in &plan.objects {
         items.push(serde_json::from_str(&plan.expand(&object.to_string())?)?);
     }
-    Ok(serde_yaml_ng::to_string(&json!({"apiVersion": "v1", "kind": "List", "metadata": {}, "items": items}))?)
+    Ok(items)
 }
 
 fn node(name: &str, address: &str) -> Value {
@@ -49,7 +56,8 @@ fn namespace(name: &str) -> Value {
     json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
 }
 
-fn pod_object(plan: &Plan, pod: &Pod) -> Value {
+/// A pod as the API server has it.
+pub fn pod_object(plan: &Plan, pod: &Pod) -> Value {
     let spec = &pod.spec;
     let container = spec.server.container();
     let mut labels = json!(pod.labels);
@@ -69,8 +77,7 @@ fn pod_object(plan: &Plan, pod: &Pod) -> Value {
     if let Some(limit) = spec.cpu_limit_millis {
         limits["limits"]["cpu"] = json!(format!("{limit}m"));
     }
-    let (on_node, host) =
-        if spec.on_dead_node { (OTHER_NODE_NAME, "192.168.0.12") } else { (NODE_NAME, "192.168.0.11") };
+    let (on_node, host) = node_of(spec);
     let mut metadata = json!({
         "name": pod.name, "namespace": spec.namespace, "uid": pod.uid, "labels": labels, "creationTimestamp": CREATED,
     });
@@ -128,7 +135,7 @@ fn owner(pod: &Pod) -> Option<Value> {
         WorkloadKind::StatefulSet => ("apps/v1", "StatefulSet", name.clone()),
         WorkloadKind::Job => ("batch/v1", "Job", name.clone()),
     };
-    let uid = format!("uid-{kind}-{name}");
+    let uid = format!("uid-{kind}-{}-{name}", pod.spec.namespace);
     Some(json!({"apiVersion": version, "kind": kind, "name": name, "uid": uid, "controller": true}))
 }
 
@@ -137,8 +144,7 @@ fn controllers(pod: &Pod) -> Vec<Value> {
     let (name, namespace) = (&pod.spec.name, &pod.spec.namespace);
     let spec = json!({"replicas": 1, "selector": {"matchLabels": pod.labels}, "template": {"metadata": {"labels": pod.labels}}});
     let object = |version: &str, kind: &str, name: &str, owner: Option<Value>| {
-        let mut metadata =
-            json!({"name": name, "namespace": namespace, "uid": format!("uid-{kind}-{name}"), "labels": pod.labels});
+        let mut metadata = json!({"name": name, "namespace": namespace, "uid": format!("uid-{kind}-{namespace}-{name}"), "labels": pod.labels});
         if let Some(owner) = owner {
             metadata["ownerReferences"] = json!([owner]);
         }
@@ -149,7 +155,7 @@ fn controllers(pod: &Pod) -> Vec<Value> {
         WorkloadKind::StatefulSet => vec![object("apps/v1", "StatefulSet", name, None)],
         WorkloadKind::Job => vec![object("batch/v1", "Job", name, None)],
         WorkloadKind::Deployment => {
-            let uid = format!("uid-Deployment-{name}");
+            let uid = format!("uid-Deployment-{namespace}-{name}");
             let owner =
                 json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": name, "uid": uid, "controller": true});
             let replica_set = format!("{name}-{}", replica_set_hash(name));
@@ -189,7 +195,7 @@ fn endpoint_slice(plan: &Plan, service: &Service) -> Value {
             json!({
                 "addresses": [pod.addresses.of(plan.family)],
                 "conditions": {"ready": ready, "serving": ready, "terminating": false},
-                "nodeName": if pod.spec.on_dead_node { OTHER_NODE_NAME } else { NODE_NAME },
+                "nodeName": node_of(&pod.spec).0,
                 "targetRef": {"kind": "Pod", "name": pod.name, "namespace": pod.spec.namespace, "uid": pod.uid},
             })
         })

@@ -125,6 +125,15 @@ pub fn app_binary() -> Result<PathBuf> {
     found.context("tracer-app is not beside this program; build it with `cargo build -p tracer-tests`")
 }
 
+/// The server in Go: beside the `tracer-app` binary.
+pub fn go_binary() -> Result<PathBuf> {
+    let path = app_binary()?.with_file_name("tracer-go-app");
+    if !path.exists() {
+        bail!("no server in Go at {}: `cargo xtask linking` builds it", path.display());
+    }
+    Ok(path)
+}
+
 fn open(path: &str) -> Result<File> {
     File::open(path).with_context(|| format!("cannot open {path}"))
 }

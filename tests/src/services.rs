@@ -23,16 +23,18 @@ fn family_rules(plan: &Plan, family: Family) -> String {
             service_rules(plan, family, number, service, protocol, [&mut chains, &mut nat, &mut filter]);
         }
     }
-    let (pods, outside) = match family {
-        Family::V4 => ("10.1.0.0/16", "203.0.113.0/24"),
-        Family::V6 => ("fd00:10:1::/48", "2001:db8:f::/64"),
+    let (pods, outside, first, second) = match family {
+        Family::V4 => ("10.0.0.0/8", "203.0.113.0/24", "10.1.0.0/16", "10.3.0.0/16"),
+        Family::V6 => ("fd00:10::/32", "2001:db8:f::/64", "fd00:10:1::/48", "fd00:10:3::/48"),
     };
+    let between =
+        if plan.masquerade { format!("-A POSTROUTING -s {first} -d {second} -j MASQUERADE\n") } else { String::new() };
     let portals = "-m comment --comment \"kubernetes service portals\" -j KUBE-SERVICES";
     format!(
         "*filter\n:KUBE-SERVICES - [0:0]\n-A FORWARD -m conntrack --ctstate NEW {portals}\n\
          -A OUTPUT -m conntrack --ctstate NEW {portals}\n{filter}COMMIT\n\
          *nat\n:KUBE-SERVICES - [0:0]\n{chains}-A PREROUTING {portals}\n-A OUTPUT {portals}\n\
-         -A POSTROUTING -s {pods} -d {outside} -j MASQUERADE\n{nat}COMMIT\n"
+         -A POSTROUTING -s {pods} -d {outside} -j MASQUERADE\n{between}{nat}COMMIT\n"
     )
 }
 

@@ -1,5 +1,6 @@
 //! Every scenario under the real tracer: `TRACER_BIN=… cargo test -p tracer-tests --test scenarios [-- FILTER…]`.
 //!
+//! With `--live` the tracer has the cluster's state from an API server instead of a dump; with `--sample` only some run.
 //! With `--traffic-only` the scenarios run without a tracer, to see that their clusters break as they say; with
 //! `--planned` those of `scenarios/planned/` run, whose causes the tracer doesn't know yet.
 
@@ -13,8 +14,18 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use tracer_tests::{
     cluster::clean_up_on_signals,
-    scenario::{Outcome, Scenario, run},
+    scenario::{Outcome, Scenario, State, run},
 };
+
+/// What `--sample` runs: a verdict from each kind of object.
+const SAMPLE: [&str; 6] = [
+    "app-error-deep",
+    "network-policy-drop-egress",
+    "not-ready",
+    "selector-mismatch",
+    "service-no-endpoints-v6",
+    "wrong-target-port",
+];
 
 /// A scenario waits more than it works, and each has a cluster and a cgroup subtree of its own.
 const AT_ONCE: usize = 2;
@@ -36,7 +47,10 @@ fn all() -> Result<bool> {
     let (options, filters): (Vec<_>, Vec<_>) = arguments.iter().partition(|argument| argument.starts_with('-'));
     let has = |name: &str| options.iter().any(|option| *option == name);
     let mut files = files(if has("--planned") { "scenarios/planned" } else { "scenarios" })?;
-    files.retain(|file| filters.is_empty() || matches(file, &filters));
+    files.retain(|file| match filters.is_empty() {
+        true => !has("--sample") || SAMPLE.contains(&name(file).as_str()),
+        false => matches(file, &filters),
+    });
     if has("--list") {
         files.iter().for_each(|file| println!("{}: test", name(file)));
         return Ok(true);
@@ -51,7 +65,8 @@ fn all() -> Result<bool> {
         Some(std::fs::canonicalize(&path).with_context(|| format!("no tracer at {}", path.display()))?)
     };
     println!("running {} scenarios, {AT_ONCE} at a time", files.len());
-    let mut failed = run_all(&files, tracer.as_deref());
+    let state = if has("--live") { State::Live } else { State::Dump };
+    let mut failed = run_all(&files, tracer.as_deref(), state);
     failed.sort();
     if !failed.is_empty() {
         println!("\nfailed: {}", failed.join(" "));
@@ -61,14 +76,14 @@ fn all() -> Result<bool> {
 }
 
 /// The names of those that failed.
-fn run_all(files: &[PathBuf], tracer: Option<&Path>) -> Vec<String> {
+fn run_all(files: &[PathBuf], tracer: Option<&Path>, state: State) -> Vec<String> {
     let queue = Mutex::new(files.iter());
     let failed = Mutex::new(vec![]);
     let work = || {
         loop {
             let next = queue.lock().unwrap_or_else(PoisonError::into_inner).next();
             let Some(file) = next else { return };
-            let (passed, report) = one(file, tracer);
+            let (passed, report) = one(file, tracer, state);
             // In one piece, so that reports don't mix.
             print!("{report}");
             if !passed {
@@ -85,9 +100,9 @@ fn run_all(files: &[PathBuf], tracer: Option<&Path>) -> Vec<String> {
 }
 
 /// Whether it passed, and what there is to say.
-fn one(file: &Path, tracer: Option<&Path>) -> (bool, String) {
+fn one(file: &Path, tracer: Option<&Path>, state: State) -> (bool, String) {
     let name = name(file);
-    match Scenario::read(file).and_then(|scenario| run(&scenario, tracer)) {
+    match Scenario::read(file).and_then(|scenario| run(&scenario, tracer, state)) {
         Ok(Outcome { problems, elapsed, .. }) if problems.is_empty() => {
             (true, format!("ok   {name} ({:.1} s)\n", elapsed.as_secs_f32()))
         }

@@ -22,7 +22,7 @@ pub(crate) fn check(output: Output) -> Result<()> {
     cargo::run(&mut demo(output))
 }
 
-fn prepare() -> Result<()> {
+pub(crate) fn prepare() -> Result<()> {
     setup::run(setup::Report::WhenInstalling)?;
     // In the profile that compiles fastest, since this is what people run first; the tracer has little to do here, and
     // the kernel programs are always optimised. Cargo's messages go to standard error.

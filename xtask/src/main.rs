@@ -4,13 +4,16 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+mod bench;
 mod cargo;
 mod ci;
 mod demo;
 mod ebpf_toolchain;
 mod kernels;
+mod linking;
 mod setup;
 mod steps;
+mod storm;
 mod test;
 
 #[derive(Parser)]
@@ -42,6 +45,15 @@ enum Task {
         /// Only these (5.10, 6.1, 6.12, 6.18, newest); docs/kernels.md is written if none is named
         only: Vec<String>,
     },
+    /// Break the test cluster in many ways at once among healthy traffic, and score what the tracer says
+    Storm(storm::Storm),
+    /// Measure how well calls are linked to requests, by how servers serve
+    Linking(linking::Linking),
+    /// Measure what the tracer costs
+    Bench {
+        #[command(subcommand)]
+        bench: bench::Bench,
+    },
     /// Everything that must pass before a change lands
     Ci,
 }
@@ -59,6 +71,9 @@ fn main() -> ExitCode {
         Task::Test { filters } => test::run(&filters),
         Task::Demo { output } => return demo::run(output),
         Task::Kernels { only } => kernels::run(&only),
+        Task::Linking(linking) => return linking.run(),
+        Task::Storm(storm) => return storm.run(),
+        Task::Bench { bench } => bench::run(&bench),
         Task::Ci => ci::run(),
     };
     match done {

@@ -25,8 +25,10 @@ const KERNEL: &[Kind] = &[
     // One at a time: they count what the whole machine does.
     ("loader tests", &["--lib"], &["--ignored", "--test-threads=1"]),
     ("hook tests", &["--test", "kernel"], &[]),
+    ("watch tests", &["--test", "watch"], &[]),
     ("cluster tests", &["--test", "cluster"], &[]),
     ("scenarios", &["--test", "scenarios"], &[]),
+    ("live scenarios", &["--test", "scenarios"], &["--live", "--sample"]),
 ];
 
 pub(crate) fn run(filters: &[String]) -> Result<()> {

@@ -34,7 +34,7 @@ pub trait Io {
 }
 
 pub async fn answer(routes: &Routes, request: &Request, io: &mut impl Io) -> Answer {
-    let Some(route) = routes.get(&request.path) else {
+    let Some(route) = routes.get(&request.path).or_else(|| routes.get("*")) else {
         return Answer::Respond(Box::new(Route { status: 404, body: "not found\n".into(), ..Route::default() }));
     };
     for call in route.calls.iter().filter(|call| call.applies(&request.query)) {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// Path to behaviour; a path that isn't there is answered with 404.
+/// Path to behaviour; a path that isn't there is that of `*`, or answered with 404.
 pub type Routes = BTreeMap<String, Route>;
 
 /// One path: the calls are made in order, then come the delay, CPU time, the file, then the misbehaviour or the

@@ -46,6 +46,7 @@ impl Instance {
         fs::create_dir_all(instance.directory())?;
         fs::create_dir(instance.pods_cgroup())?;
         fs::create_dir(instance.node_cgroup())?;
+        fs::create_dir(instance.second_cgroup())?;
         Ok(instance)
     }
 
@@ -65,6 +66,12 @@ impl Instance {
     #[must_use]
     pub fn pods_cgroup(&self) -> PathBuf {
         self.mounts.unified.join(&self.name)
+    }
+
+    /// Above the cgroups of the second node's pods.
+    #[must_use]
+    pub fn second_cgroup(&self) -> PathBuf {
+        self.mounts.unified.join(format!("{}-second", self.name))
     }
 
     /// For what isn't a pod: the holders of the node's and the outside's namespaces, and hosts outside.
@@ -151,7 +158,7 @@ pub fn remove_leftovers(mounts: &CgroupMounts) {
         .flatten()
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
         .filter(|name| owner(name).is_some_and(|(pid, start)| start_time(pid) != Some(start)))
-        .map(|name| name.trim_end_matches("-node").to_owned())
+        .map(|name| name.trim_end_matches("-node").trim_end_matches("-second").to_owned())
         .collect();
     names.sort();
     names.dedup();
@@ -161,12 +168,12 @@ pub fn remove_leftovers(mounts: &CgroupMounts) {
 }
 
 fn remove(mounts: &CgroupMounts, name: &str) {
-    let node = format!("{name}-node");
-    for directory in [mounts.unified.join(name), mounts.unified.join(&node)] {
-        kill_all(&directory);
+    let names = [name.to_owned(), format!("{name}-second"), format!("{name}-node")];
+    for name in &names {
+        kill_all(&mounts.unified.join(name));
     }
     let deadline = Instant::now() + REMOVAL_PATIENCE;
-    for directory in mounts.roots().flat_map(|root| [root.join(name), root.join(&node)]) {
+    for directory in mounts.roots().flat_map(|root| names.iter().map(|name| root.join(name))) {
         while directory.exists() && !remove_cgroup(&directory) && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(2));
         }

@@ -46,7 +46,7 @@ impl Volume {
         if !self.ext4 {
             return Ok(words(&["-t", "tmpfs", "-o", "size=1m", "tmpfs", VOLUME]));
         }
-        let image = directory.join(&self.pod).with_extension("ext4");
+        let image = directory.join(format!("{}.ext4", self.pod.replace('/', ".")));
         File::create(&image)?.set_len(EXT4_BYTES)?;
         let image = image.to_str().context("a path that is not UTF-8")?;
         crate::run::checked(crate::run::Place::default(), "mkfs.ext4", &["-q", image], "")?;

@@ -1,4 +1,4 @@
-//! One node of a cluster on a real kernel: every pod is a network namespace with a link to the node's namespace, a cgroup
+//! One node of a cluster on a real kernel, or two: every pod is a network namespace with a link to the node's namespace, a cgroup
 //! named as the kubelet names it, its own /etc/resolv.conf, and a real process.
 
 pub mod instance;
@@ -13,6 +13,7 @@ pub mod spec;
 
 use std::{
     fs,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     process::Child,
 };
@@ -23,6 +24,7 @@ use nix::{
     unistd::Pid,
 };
 
+use self::network::Nodes;
 pub use self::{
     instance::{Instance, clean_up_on_signals},
     limits::{Then, Volume},
@@ -48,6 +50,7 @@ pub struct Cluster {
     pub plan: Plan,
     pub instance: Instance,
     node: Child,
+    second: Option<Child>,
     outside: Child,
     pods: Vec<Running>,
     hosts: Vec<Child>,
@@ -69,13 +72,17 @@ impl Cluster {
         let plan = Plan::new(spec, &instance.name)?;
         write_authority(&instance.directory())?;
         let node = hold_at(&instance, vec![])?;
+        let second = plan.has_second_node().then(|| hold_at(&instance, vec![])).transpose()?;
         let outside = hold_at(&instance, vec![])?;
-        let mut cluster = Self { plan, instance, node, outside, pods: vec![], hosts: vec![], kubelet: None };
+        let mut cluster = Self { plan, instance, node, second, outside, pods: vec![], hosts: vec![], kubelet: None };
         cluster.make_pods()?;
         let pids: Vec<_> = cluster.pods.iter().map(|pod| (pod.index, pod.holder.id())).collect();
-        network::connect(&cluster.plan, cluster.node.id(), cluster.outside.id(), &pids)?;
+        let (first, second) = (cluster.node.id(), cluster.second.as_ref().map(Child::id));
+        network::connect(&cluster.plan, Nodes { first, second, outside: cluster.outside.id() }, &pids)?;
         for (program, rules) in services::rules(&cluster.plan) {
-            checked(Place::network_of(cluster.node.id())?, program, &["--noflush"], &rules)?;
+            for node in [first].into_iter().chain(second) {
+                checked(Place::network_of(node)?, program, &["--noflush"], &rules)?;
+            }
         }
         cluster.start_servers()?;
         cluster.hosts = outside::start(&cluster)?;
@@ -87,7 +94,7 @@ impl Cluster {
             if pod.spec.on_dead_node {
                 continue;
             }
-            let directory = self.instance.directory().join(&pod.name);
+            let directory = self.instance.directory().join(pod.directory());
             fs::create_dir_all(&directory)?;
             let (resolv_conf, hosts) = (directory.join("resolv.conf"), directory.join("hosts"));
             let namespace = &pod.spec.namespace;
@@ -100,7 +107,8 @@ impl Cluster {
                 ),
             )?;
             fs::write(&hosts, format!("127.0.0.1 localhost\n::1 localhost\n{} {}\n", pod.addresses.v4, pod.name))?;
-            let sandbox = self.instance.pods_cgroup().join(pod.cgroup(self.plan.cgroups, &pod.sandbox_id));
+            let sandbox =
+                self.pods_cgroup(pod.spec.on_second_node).join(pod.cgroup(self.plan.cgroups, &pod.sandbox_id));
             let container = self.container_cgroup(index);
             fs::create_dir_all(&sandbox)?;
             fs::create_dir_all(&container)?;
@@ -111,9 +119,15 @@ impl Cluster {
         Ok(())
     }
 
+    /// Above the cgroups of a node's pods.
+    #[must_use]
+    pub fn pods_cgroup(&self, second: bool) -> PathBuf {
+        if second { self.instance.second_cgroup() } else { self.instance.pods_cgroup() }
+    }
+
     fn container_cgroup(&self, index: usize) -> PathBuf {
         let pod = &self.plan.pods[index];
-        self.instance.pods_cgroup().join(pod.cgroup(self.plan.cgroups, &pod.container_id))
+        self.pods_cgroup(pod.spec.on_second_node).join(pod.cgroup(self.plan.cgroups, &pod.container_id))
     }
 
     /// Servers start together; only DNS is waited for first, because gateways resolve names when they start.
@@ -121,7 +135,7 @@ impl Cluster {
         for position in 0..self.pods.len() {
             let index = self.pods[position].index;
             let pod = &self.plan.pods[index];
-            let directory = self.instance.directory().join(&pod.name);
+            let directory = self.instance.directory().join(pod.directory());
             let Some(words) = pod.spec.server.command(&directory, &self.plan)? else { continue };
             let words = limits::descriptors(&pod.spec, words);
             let log = log::file(&self.instance.host_root(), pod);
@@ -152,7 +166,7 @@ impl Cluster {
     }
 
     fn position(&self, workload: &str) -> Result<usize> {
-        let found = self.pods.iter().position(|pod| self.plan.pods[pod.index].spec.name == workload);
+        let found = self.pods.iter().position(|pod| self.plan.pods[pod.index].is(workload));
         found.with_context(|| format!("no running pod of {workload}"))
     }
 
@@ -198,20 +212,27 @@ impl Cluster {
 
     /// Starts the probes of all pods, from the node.
     pub fn start_kubelet(&mut self) -> Result<()> {
-        self.kubelet = Some(kubelet::start(self)?);
+        if self.kubelet.is_none() {
+            self.kubelet = Some(kubelet::start(self)?);
+        }
         Ok(())
     }
 
-    /// Enforces an isolation as a CNI does, in the node's namespace.
+    /// Enforces an isolation as a CNI does, in the namespace of the pod's node.
     pub fn isolate(&self, isolation: &Isolation) -> Result<()> {
         let rules = firewall::isolation_rules(&self.plan, isolation)?;
-        checked(Place::network_of(self.node.id())?, "nft", &["-f", "-"], &rules).map(drop)
+        let second = self.plan.pod(&isolation.pod)?.spec.on_second_node;
+        checked(Place::network_of(self.node_holder(second))?, "nft", &["-f", "-"], &rules).map(drop)
+    }
+
+    fn node_holder(&self, second: bool) -> u32 {
+        self.second.as_ref().filter(|_| second).unwrap_or(&self.node).id()
     }
 
     pub fn add_firewall_rule(&self, rule: &FirewallRule) -> Result<()> {
         let pid = match &rule.pod {
             Some(pod) => self.pods[self.position(pod)?].holder.id(),
-            None => self.node.id(),
+            None => self.node_holder(rule.second_node),
         };
         checked(Place::network_of(pid)?, "nft", &["-f", "-"], &firewall::rule(&self.plan, rule)?).map(drop)
     }
@@ -223,6 +244,13 @@ impl Cluster {
         checked(Place::network_of(pid)?, "sh", &["-c", &command], "").map(drop)
     }
 
+    /// Inode numbers of the network namespaces of a node and its pods.
+    pub fn network_namespaces(&self, second: bool) -> Result<Vec<u64>> {
+        let pods = self.pods.iter().filter(|pod| self.plan.pods[pod.index].spec.on_second_node == second);
+        let holders = pods.map(|pod| pod.holder.id()).chain([self.node_holder(second)]);
+        holders.map(|pid| Ok(fs::metadata(format!("/proc/{pid}/ns/net"))?.ino())).collect()
+    }
+
     /// Writes the cluster's objects as YAML for `--kube-dump`.
     pub fn write_dump(&self) -> Result<PathBuf> {
         let file = self.instance.directory().join("objects.yaml");
@@ -232,7 +260,7 @@ impl Cluster {
 
     #[must_use]
     pub fn log(&self, workload: &str) -> String {
-        let pod = self.plan.pods.iter().find(|pod| pod.spec.name == workload);
+        let pod = self.plan.pods.iter().find(|pod| pod.is(workload));
         pod.and_then(|pod| fs::read_to_string(log::file(&self.instance.host_root(), pod)).ok()).unwrap_or_default()
     }
 
@@ -240,15 +268,15 @@ impl Cluster {
     #[must_use]
     pub fn pids(&self) -> Vec<u32> {
         let pods = self.pods.iter().flat_map(|pod| [&pod.holder].into_iter().chain(&pod.server));
-        pods.chain([&self.node, &self.outside]).chain(&self.hosts).map(Child::id).collect()
+        pods.chain([&self.node, &self.outside]).chain(&self.second).chain(&self.hosts).map(Child::id).collect()
     }
 }
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        let Self { plan: _, instance: _, node, outside, pods, hosts, kubelet } = self;
+        let Self { plan: _, instance: _, node, second, outside, pods, hosts, kubelet } = self;
         let pods = pods.iter_mut().flat_map(|pod| [&mut pod.holder].into_iter().chain(&mut pod.server));
-        for child in pods.chain([node, outside]).chain(hosts).chain(kubelet) {
+        for child in pods.chain([node, outside]).chain(second).chain(hosts).chain(kubelet) {
             let _ = child.kill();
             let _ = child.wait();
         }

@@ -11,7 +11,19 @@ use super::spec::{CgroupDriver, ClusterSpec, Family, OutsideSpec, PodSpec, Servi
 use crate::server::dns;
 
 pub const NODE_NAME: &str = "worker-1";
-pub const OTHER_NODE_NAME: &str = "worker-2";
+/// The one that answers nothing.
+pub const DEAD_NODE_NAME: &str = "worker-2";
+pub const SECOND_NODE_NAME: &str = "worker-3";
+
+/// Where a pod lies: its node's name, and the node's address.
+#[must_use]
+pub fn node_of(pod: &PodSpec) -> (&'static str, &'static str) {
+    match (pod.on_dead_node, pod.on_second_node) {
+        (true, _) => (DEAD_NODE_NAME, "192.168.0.12"),
+        (_, true) => (SECOND_NODE_NAME, "192.168.1.13"),
+        _ => (NODE_NAME, "192.168.0.11"),
+    }
+}
 
 /// An address of each family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,8 +41,12 @@ impl Addresses {
         }
     }
 
-    fn pod(other_node: bool, number: u8) -> Self {
-        let node = if other_node { 2 } else { 1 };
+    fn pod(spec: &PodSpec, number: u8) -> Self {
+        let node = match node_of(spec).0 {
+            DEAD_NODE_NAME => 2,
+            SECOND_NODE_NAME => 3,
+            _ => 1,
+        };
         Self {
             v4: Ipv4Addr::new(10, node, 0, number),
             v6: Ipv6Addr::new(0xfd00, 0x10, u16::from(node), 0, 0, 0, 0, number.into()),
@@ -64,6 +80,21 @@ pub struct Pod {
 }
 
 impl Pod {
+    /// Whether a scenario means this one: by its workload's name, with the namespace before it where names repeat.
+    #[must_use]
+    pub fn is(&self, workload: &str) -> bool {
+        match workload.split_once('/') {
+            Some((namespace, name)) => self.spec.namespace == namespace && self.spec.name == name,
+            None => self.spec.name == workload,
+        }
+    }
+
+    /// The name of the directory with its files.
+    #[must_use]
+    pub fn directory(&self) -> String {
+        format!("{}.{}", self.spec.namespace, self.name)
+    }
+
     /// The container's cgroup as the kubelet and containerd name it, relative to the hierarchy's root.
     #[must_use]
     pub fn cgroup(&self, driver: CgroupDriver, container: &str) -> String {
@@ -117,6 +148,7 @@ pub struct Plan {
     pub policies: Vec<serde_json::Value>,
     pub objects: Vec<serde_json::Value>,
     pub servfail_zones: Vec<String>,
+    pub masquerade: bool,
     /// What the DNS answers.
     pub names: Vec<(String, IpAddr)>,
 }
@@ -134,6 +166,7 @@ impl Plan {
             outside,
             servfail_zones,
             dns_not_ready,
+            masquerade,
         } = spec;
         if pods.len() > 200 || services.len() > 200 {
             bail!("a cluster has at most 200 pods and 200 services");
@@ -166,13 +199,20 @@ impl Plan {
             policies: policies.clone(),
             objects: objects.clone(),
             servfail_zones: servfail_zones.clone(),
+            masquerade: *masquerade,
             names,
         })
     }
 
     /// The first pod of a workload, by the workload's name.
     pub fn pod(&self, workload: &str) -> Result<&Pod> {
-        self.pods.iter().find(|pod| pod.spec.name == workload).with_context(|| format!("no pod of {workload}"))
+        self.pods.iter().find(|pod| pod.is(workload)).with_context(|| format!("no pod of {workload}"))
+    }
+
+    /// Whether it has pods on a second node.
+    #[must_use]
+    pub fn has_second_node(&self) -> bool {
+        self.pods.iter().any(|pod| pod.spec.on_second_node)
     }
 
     pub fn service(&self, full_name: &str) -> Result<&Service> {
@@ -228,7 +268,7 @@ fn plan_pod(spec: &PodSpec, number: u8, seed: &str) -> Pod {
         uid,
         container_id: hex(&format!("{key}/container"), 64),
         sandbox_id: hex(&format!("{key}/sandbox"), 64),
-        addresses: Addresses::pod(spec.on_dead_node, number),
+        addresses: Addresses::pod(spec, number),
         link: format!("cali{}", &hash[..11]),
         spec: spec.clone(),
     }

@@ -69,6 +69,16 @@ pub struct ClusterSpec {
     /// The DNS pod isn't ready, so that its Service has no endpoints.
     #[serde(default)]
     pub dns_not_ready: bool,
+    /// Pods of the second node see the first node's address in place of its pods'.
+    #[serde(default)]
+    pub masquerade: bool,
+}
+
+impl ClusterSpec {
+    #[must_use]
+    pub fn has_second_node(&self) -> bool {
+        self.pods.iter().any(|pod| pod.on_second_node)
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -105,6 +115,9 @@ pub struct PodSpec {
     /// The pod lies on another node, and that node answers nothing.
     #[serde(default)]
     pub on_dead_node: bool,
+    /// The pod lies on the cluster's second node, which has a tracer of its own.
+    #[serde(default)]
+    pub on_second_node: bool,
     /// `readinessProbe`, `livenessProbe`, `startupProbe` as the API writes them; the kubelet makes them once it is started.
     #[serde(default)]
     pub probes: BTreeMap<String, Probe>,

@@ -92,19 +92,34 @@ pub fn problems(plan: &Plan, expected: &[Expected], allow_unknown: bool, inciden
     Ok(problems)
 }
 
+/// Notes that no incident carries.
+pub fn missing_notes(notes: &[String], incidents: &Incidents) -> Vec<String> {
+    let all: Vec<String> = incidents.iter().map(|incident| incident["coverage"]["notes"].to_string()).collect();
+    let missing = notes.iter().filter(|note| !all.iter().any(|text| text.contains(note.as_str())));
+    missing.map(|note| format!("no coverage note says \"{note}\"; there are {all:?}")).collect()
+}
+
 /// Where the outer requests can't be told apart, the inner hops of the same failure are told on their own: the same cause
 /// and origin, and a path that is the end of the expected one.
 fn inner(plan: &Plan, expected: &[Expected], incident: &Value) -> Result<Option<usize>> {
     for (which, expected) in expected.iter().enumerate() {
-        for from in 1..expected.path.len() {
-            let path = expected.path[from..].to_vec();
-            let part = Expected { path, symptom: BTreeMap::new(), ..expected.clone() };
-            if part.differences(plan, incident)?.is_empty() {
-                return Ok(Some(which));
-            }
+        if is_inner(plan, expected, incident)? {
+            return Ok(Some(which));
         }
     }
     Ok(None)
+}
+
+/// Whether the incident is that of an inner hop of what was expected.
+pub fn is_inner(plan: &Plan, expected: &Expected, incident: &Value) -> Result<bool> {
+    for from in 1..expected.path.len() {
+        let path = expected.path[from..].to_vec();
+        let part = Expected { path, symptom: BTreeMap::new(), ..expected.clone() };
+        if part.differences(plan, incident)?.is_empty() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Whether every expectation is met already.

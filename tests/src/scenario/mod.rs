@@ -1,6 +1,7 @@
 //! Scenarios: a cluster, what is broken in it, traffic, and what the tracer must say, as data.
 
 pub mod expect;
+mod nodes;
 pub mod runner;
 
 use std::{collections::BTreeMap, path::Path};
@@ -10,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     expect::Expected,
-    runner::{Outcome, run},
+    runner::{Outcome, State, run},
 };
 use crate::{
     cluster::{ClusterSpec, Volume},
@@ -32,12 +33,24 @@ pub struct Scenario {
     pub at_once: bool,
     #[serde(default)]
     pub expect: Vec<Expected>,
+    /// The second node's clock is that far ahead.
+    #[serde(default)]
+    pub clock_ahead_ms: i64,
     /// A control: nothing may be reported.
     #[serde(default)]
     pub none: bool,
+    /// What it breaks would break others of the [storm](crate::storm), too.
+    #[serde(default)]
+    pub storm_excluded: bool,
     /// Failures that can't be linked for certain may be reported as `unknown`.
     #[serde(default)]
     pub allow_unknown: bool,
+    /// What happens to the API server and its objects; with it the cluster's state always comes from there.
+    #[serde(default)]
+    pub api: Vec<ApiChange>,
+    /// Words that an incident's coverage notes must hold.
+    #[serde(default)]
+    pub notes: Vec<String>,
 }
 
 impl Scenario {
@@ -69,6 +82,20 @@ pub enum Fault {
     StopDns,
     /// The kubelet begins to probe.
     StartKubelet,
+}
+
+/// What happens to the API server.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum ApiChange {
+    /// It goes away, after the tracer's start and before the faults.
+    Stop,
+    /// The client's role doesn't allow it.
+    Forbid { resource: String },
+    /// After the traffic a pod is gone and its address another pod's, of a name given.
+    Replace { pod: String, by: String },
+    /// Watches break after so many events.
+    Break { after: usize },
 }
 
 /// One run of the load client.

@@ -9,11 +9,13 @@ use anyhow::{Context as _, Result, bail};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use super::{Fault, Scenario, Traffic, expect};
+use super::{ApiChange, Fault, Scenario, Traffic, expect, nodes::Captures};
 use crate::{
+    apiserver::ApiServer,
     app::client::Report,
     capture::{self, Capture},
-    cluster::Cluster,
+    cluster::{Cluster, Plan},
+    objects,
 };
 
 /// Failures that nothing waits for are reported after a quiet window of 10 s.
@@ -29,15 +31,48 @@ pub struct Outcome {
     pub elapsed: Duration,
 }
 
+/// Where the tracer has the cluster's state from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    Dump,
+    /// An API server.
+    Live,
+}
+
 /// Runs the scenario under the tracer, or without one just to see that the traffic goes as the scenario says.
-pub fn run(scenario: &Scenario, tracer: Option<&Path>) -> Result<Outcome> {
+pub fn run(scenario: &Scenario, tracer: Option<&Path>, state: State) -> Result<Outcome> {
     let started = Instant::now();
     let mut cluster = Cluster::up(&scenario.cluster)?;
-    let mut capture = tracer.map(|tracer| Capture::start(tracer, &cluster, false)).transpose()?;
-    for fault in &scenario.faults {
-        inject(&mut cluster, fault)?;
+    if let Some(tracer) = tracer.filter(|_| cluster.plan.has_second_node()) {
+        let captures = Captures::start(tracer, &cluster)?;
+        let mut problems = drive_scenario(&mut cluster, scenario)?;
+        let (wrong, incidents) = captures.finish(tracer, &cluster, scenario, SETTLE)?;
+        problems.extend(wrong);
+        return Ok(Outcome { problems, incidents, elapsed: started.elapsed() });
     }
-    let mut problems = drive_all(&cluster, scenario)?;
+    let mut server = match state {
+        State::Dump if scenario.api.is_empty() => None,
+        _ => Some(ApiServer::start(objects::items(&cluster.plan)?)?),
+    };
+    let mut capture = None;
+    if let Some(tracer) = tracer {
+        capture = Some(match &mut server {
+            None => Capture::start(tracer, &cluster, false)?,
+            Some(server) => {
+                prepare(server, &scenario.api);
+                Capture::start_live(tracer, &cluster, server)?
+            }
+        });
+    }
+    if let Some(server) = &mut server
+        && scenario.api.iter().any(|change| matches!(change, ApiChange::Stop))
+    {
+        server.stop();
+    }
+    let mut problems = drive_scenario(&mut cluster, scenario)?;
+    if let Some(server) = &server {
+        replace_pods(server, &cluster.plan, &scenario.api)?;
+    }
     let mut incidents = vec![];
     if let Some((mut capture, tracer)) = capture.take().zip(tracer) {
         let Scenario { expect: expected, allow_unknown, none, .. } = scenario;
@@ -48,6 +83,7 @@ pub fn run(scenario: &Scenario, tracer: Option<&Path>) -> Result<Outcome> {
         let diagnostics = capture.diagnostics();
         let seen = capture.finish()?;
         problems.extend(expect::problems(&cluster.plan, expected, *allow_unknown, &seen)?);
+        problems.extend(expect::missing_notes(&scenario.notes, &seen));
         let replayed = capture::replay(tracer, &cluster)?;
         if !seen.iter().eq(replayed.iter()) {
             let replayed: Vec<_> = replayed.iter().map(|incident| format!("\n    {incident}")).collect();
@@ -61,6 +97,34 @@ pub fn run(scenario: &Scenario, tracer: Option<&Path>) -> Result<Outcome> {
     Ok(Outcome { problems, incidents, elapsed: started.elapsed() })
 }
 
+/// What is wrong with the API server before the tracer asks it.
+fn prepare(server: &ApiServer, changes: &[ApiChange]) {
+    for change in changes {
+        match change {
+            ApiChange::Forbid { resource } => server.set(|faults| {
+                faults.forbidden.insert(resource.clone());
+            }),
+            ApiChange::Break { after } => server.set(|faults| faults.break_after = Some(*after)),
+            ApiChange::Stop | ApiChange::Replace { .. } => {}
+        }
+    }
+}
+
+fn replace_pods(server: &ApiServer, plan: &Plan, changes: &[ApiChange]) -> Result<()> {
+    for change in changes {
+        let ApiChange::Replace { pod, by } = change else { continue };
+        let pod = plan.pods.iter().find(|known| known.spec.name == *pod).with_context(|| format!("no pod of {pod}"))?;
+        let mut object = objects::pod_object(plan, pod);
+        server.delete("v1/pods", &pod.spec.namespace, &pod.name)?;
+        object["metadata"]["name"] = by.as_str().into();
+        object["metadata"]["uid"] = format!("uid-{by}").into();
+        object["metadata"]["labels"] = serde_json::json!({"app": by});
+        object["metadata"]["ownerReferences"] = Value::Null;
+        server.put(object)?;
+    }
+    Ok(())
+}
+
 pub fn inject(cluster: &mut Cluster, fault: &Fault) -> Result<()> {
     match fault {
         Fault::Isolate(isolation) => cluster.isolate(isolation),
@@ -70,6 +134,12 @@ pub fn inject(cluster: &mut Cluster, fault: &Fault) -> Result<()> {
         Fault::Volume(volume) => cluster.mount_volume(volume),
         Fault::StopDns => cluster.signal_server("coredns", Signal::SIGSTOP),
     }
+}
+
+/// Breaks what is to be broken, then drives.
+fn drive_scenario(cluster: &mut Cluster, scenario: &Scenario) -> Result<Vec<String>> {
+    scenario.faults.iter().try_for_each(|fault| inject(cluster, fault))?;
+    drive_all(cluster, scenario)
 }
 
 /// Drives all traffic and returns what didn't go as the scenario says.
@@ -113,8 +183,12 @@ pub fn wrong_traffic(cluster: &Cluster, traffic: &Traffic, report: &Report) -> O
     if report.results == traffic.results {
         return None;
     }
-    let logs =
-        cluster.plan.pods.iter().map(|pod| (&pod.name, cluster.log(&pod.spec.name))).filter(|(_, log)| !log.is_empty());
+    let logs = cluster
+        .plan
+        .pods
+        .iter()
+        .map(|pod| (&pod.name, cluster.log(&format!("{}/{}", pod.spec.namespace, pod.spec.name))))
+        .filter(|(_, log)| !log.is_empty());
     let logs: String =
         logs.map(|(name, log)| format!("\n    {name}: {}", log.trim_end().replace('\n', "\n      "))).collect();
     let (urls, results) = (traffic.urls.join(" "), &traffic.results);

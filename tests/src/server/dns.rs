@@ -21,6 +21,7 @@ pub fn pod(ready: bool) -> PodSpec {
         cpu_limit_millis: None,
         descriptor_limit: None,
         on_dead_node: false,
+        on_second_node: false,
         probes: BTreeMap::new(),
         object: serde_json::Value::Null,
         server: Server::Dns,

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     app::Routes,
     cluster::{Family, Plan},
-    run::app_binary,
+    run::{app_binary, go_binary},
 };
 
 /// How the application meets its requests.
@@ -58,6 +58,12 @@ pub enum Server {
         #[serde(default)]
         backlog: Option<i32>,
     },
+    /// The same in Go, as far as [calls, delays and statuses](crate::app::Route) go.
+    Go {
+        port: u16,
+        #[serde(default)]
+        routes: Routes,
+    },
     Redis {
         port: u16,
     },
@@ -78,7 +84,9 @@ impl Server {
     pub fn port(&self) -> Option<u16> {
         match self {
             Self::None => None,
-            Self::App { port, .. } | Self::Redis { port } | Self::Stuck { port, .. } => Some(*port),
+            Self::App { port, .. } | Self::Go { port, .. } | Self::Redis { port } | Self::Stuck { port, .. } => {
+                Some(*port)
+            }
             Self::Nginx(nginx) => Some(nginx.port),
             Self::Haproxy(haproxy) => Some(haproxy.port),
             Self::Dns => Some(53),
@@ -89,7 +97,7 @@ impl Server {
     pub fn container(&self) -> &'static str {
         match self {
             Self::None => "client",
-            Self::App { .. } => "app",
+            Self::App { .. } | Self::Go { .. } => "app",
             Self::Redis { .. } => "redis",
             Self::Stuck { .. } => "app",
             Self::Nginx(_) => "nginx",
@@ -120,6 +128,12 @@ impl Server {
                 words.extend(keep_alive_ms.iter().flat_map(|time| ["--keep-alive-ms".to_owned(), time.to_string()]));
                 words.extend(backlog.iter().flat_map(|length| ["--backlog".to_owned(), length.to_string()]));
                 Some(words)
+            }
+            Self::Go { port, routes } => {
+                let file = directory.join("routes.json");
+                write(&file, &plan.expand(&serde_json::to_string_pretty(routes)?)?)?;
+                let program = go_binary()?.display().to_string();
+                Some(words(&[&program, &format!("{any}:{port}"), path(&file)?]))
             }
             Self::Redis { port } => Some(words(&[&app, "redis", "--listen", &format!("{any}:{port}")])),
             Self::Stuck { port, room } => {

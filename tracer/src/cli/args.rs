@@ -1,5 +1,6 @@
 //! Argument types that several commands share.
 
+use std::convert::Infallible;
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -7,8 +8,10 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 
+use super::failure::Usage;
 use crate::k8s::Snapshot;
 use crate::k8s::dump::{self, DumpError};
+use crate::k8s::watch::Source;
 
 /// How results are printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -37,26 +40,43 @@ impl FromStr for NamespacedName {
     }
 }
 
-/// Where the cluster's state comes from.
+/// Whether a live cluster is asked, and which.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Kube {
-    /// A dump, if one is given; else what the node itself knows.
+    /// What the environment names, unless a dump is given.
     #[default]
     Auto,
-    /// Nothing, not even a dump.
+    /// None: dumps, if given, and what the node itself knows.
     Off,
+    Kubeconfig(PathBuf),
 }
 
 impl FromStr for Kube {
-    type Err = String;
+    type Err = Infallible;
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "auto" => Ok(Self::Auto),
-            "off" => Ok(Self::Off),
-            _ => Err("reading a live cluster through a kubeconfig is not supported yet; save its state with \
-                      `kubectl get … -A -o yaml` and give the file with `--kube-dump`"
-                .to_owned()),
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        Ok(match text {
+            "auto" => Self::Auto,
+            "off" => Self::Off,
+            path => Self::Kubeconfig(path.into()),
+        })
+    }
+}
+
+impl Kube {
+    /// The API server to ask, if any.
+    ///
+    /// # Errors
+    /// Where both a kubeconfig and a dump are given.
+    pub fn source(&self, dumps: &[PathBuf]) -> Result<Option<Source>, Usage> {
+        match self {
+            Self::Off => Ok(None),
+            Self::Auto if !dumps.is_empty() => Ok(None),
+            Self::Auto => Ok(Source::detect()),
+            Self::Kubeconfig(_) if !dumps.is_empty() => Err(Usage(
+                "`--kube KUBECONFIG` and `--kube-dump` exclude each other: two states of a cluster".to_owned(),
+            )),
+            Self::Kubeconfig(path) => Ok(Some(Source::Kubeconfig(path.clone()))),
         }
     }
 }
@@ -114,6 +134,9 @@ mod tests {
         for wrong in ["cart", "/cart", "shop/", "a/b/c"] {
             assert!(wrong.parse::<NamespacedName>().is_err(), "{wrong}");
         }
-        assert!("/root/.kube/config".parse::<Kube>().unwrap_err().contains("--kube-dump"));
+        let kube: Kube = "/root/.kube/config".parse().unwrap();
+        assert_eq!(kube, Kube::Kubeconfig("/root/.kube/config".into()));
+        assert!(kube.source(&["dump.yaml".into()]).is_err() && kube.source(&[]).is_ok_and(|source| source.is_some()));
+        assert_eq!(Kube::Off.source(&[]).ok(), Some(None));
     }
 }

@@ -10,8 +10,12 @@ use super::args::{self, Kube, NamespacedName, Output};
 use super::{Exit, output};
 use crate::correlate::Selection;
 use crate::host::HostRoot;
+use crate::k8s::watch::Watch;
 use crate::kernel;
 use crate::pipeline::{Live, PipelineError, Setup, Stop};
+
+/// For the first state of the cluster; what is late is told as it comes.
+const SNAPSHOT_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Observe this node: incidents as they happen, then a summary
 ///
@@ -36,9 +40,13 @@ pub struct Capture {
     /// Stream every request, not only failures (costs more)
     #[arg(long)]
     all_requests: bool,
-    /// Cluster state: `auto` (a dump if given, else what the node knows) or `off`; a live cluster is not supported yet
-    #[arg(long, value_name = "auto|off|KUBECONFIG", default_value = "auto")]
+    /// Live cluster state: by a kubeconfig, `off`, or `auto`: unless a dump is given, $KUBECONFIG, else the pod's service
+    /// account, else none
+    #[arg(long, value_name = "auto|off|KUBECONFIG", default_value = "auto", env = "TRACER_KUBE")]
     kube: Kube,
+    /// Watch only the pods of this node; others are known by the EndpointSlices alone. Takes less memory in large clusters
+    #[arg(long)]
+    pods_of_node_only: bool,
     /// Cluster state from a file or directory saved with `kubectl get … -o yaml` (repeatable)
     #[arg(long, value_name = "FILE|DIR")]
     kube_dump: Vec<PathBuf>,
@@ -68,9 +76,11 @@ impl Capture {
     pub(super) fn run(self) -> anyhow::Result<Exit> {
         // Before anything is attached: a broken dump is told at once.
         let snapshot = args::snapshot(&self.kube_dump)?.unwrap_or_default();
+        let source = self.kube.source(&self.kube_dump)?;
         let host_root = HostRoot::new(&self.host_root);
-        let setup = Setup {
-            node: self.node_name.or_else(|| host_name(&host_root)),
+        let node = self.node_name.or_else(|| host_name(&host_root));
+        let mut setup = Setup {
+            node: node.clone(),
             kernel: kernel::Options {
                 host_root,
                 cgroup: self.cgroup,
@@ -83,6 +93,7 @@ impl Capture {
                 service: self.service.map(|name| name.0),
             },
             snapshot,
+            cluster: None,
             events: self.events,
             file: self.write,
         };
@@ -93,7 +104,13 @@ impl Capture {
         let sink = output::sink(self.output);
         let finished = runtime.block_on(async {
             let stop = Stop::new(self.duration).map_err(PipelineError::Wait)?;
-            Live::start(setup, sink)?.run(stop).await
+            if let Some(source) = source {
+                let mut watch = Watch::start(source, node.as_deref().filter(|_| self.pods_of_node_only)).await?;
+                let (snapshot, states) = watch.first(SNAPSHOT_PATIENCE).await;
+                setup.snapshot = snapshot;
+                setup.cluster = Some((watch, states));
+            }
+            anyhow::Ok(Live::start(setup, sink)?.run(stop).await?)
         })?;
         let failed = self.fail_on_incident && finished.incidents > 0;
         Ok(if failed { Exit::Incidents } else { Exit::Fine })

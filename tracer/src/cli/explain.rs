@@ -8,7 +8,7 @@ use super::args::{self, Output};
 use super::{Exit, output};
 use crate::pipeline::replay;
 
-/// Incidents from capture files, of one node or of several merged by time
+/// Incidents from capture files, of one node or of several merged
 #[derive(Args, Debug)]
 pub struct Explain {
     /// Written by `tracer capture --write`

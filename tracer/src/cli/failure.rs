@@ -6,6 +6,7 @@ use super::Exit;
 use super::policy::PolicyError;
 use crate::event::record::ReadError;
 use crate::k8s::dump::DumpError;
+use crate::k8s::watch::ConnectError;
 use crate::kernel::StartError;
 use crate::pipeline::PipelineError;
 
@@ -20,8 +21,16 @@ pub fn exit(error: &anyhow::Error) -> Exit {
         cause.is::<Usage>()
             || cause.is::<DumpError>()
             || cause.is::<ReadError>()
+            || matches!(cause.downcast_ref::<ConnectError>(), Some(ConnectError::Kubeconfig { .. }))
             || matches!(cause.downcast_ref::<PipelineError>(), Some(PipelineError::Capture(_)))
-            || matches!(cause.downcast_ref::<PolicyError>(), Some(PolicyError::Usage(_) | PolicyError::Environment(_)))
+            || matches!(
+                cause.downcast_ref::<PolicyError>(),
+                Some(
+                    PolicyError::Usage(_)
+                        | PolicyError::Environment(_)
+                        | PolicyError::Connect(ConnectError::Kubeconfig { .. })
+                )
+            )
     });
     if is_usage { Exit::Usage } else { Exit::CannotRun }
 }

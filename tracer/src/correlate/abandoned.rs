@@ -22,7 +22,7 @@ impl Correlator {
     /// Whether the server answered with a failure only because its caller had left before.
     pub(super) fn failed_since_left(&self, server: &Exchange) -> bool {
         let Some(left) = self.left_at(server) else { return false };
-        let min = self.options.min_status;
+        let min = self.min_status_of(server.cgroup);
         if !server.failed(min)
             || server.status().is_none()
             || server.end_ns.saturating_sub(left) > AT_ONCE_NS

@@ -51,6 +51,19 @@ pub(crate) enum Leaf<'a> {
 }
 
 impl Leaf<'_> {
+    /// When it happened: of a packet that died, then, and not when its sender gave up.
+    pub(crate) fn failed_at(&self) -> Option<Ktime> {
+        let first = |drops: &[(Ktime, Drop)]| drops.first().map(|(at, _)| *at);
+        match self {
+            Self::Server(leaf) => Some(leaf.exchange.end_ns.min(leaf.until)),
+            Self::Remote(leaf) => Some(leaf.exchange.end_ns),
+            Self::Connect(leaf) => first(&leaf.drops).or(Some(leaf.connect.end_ns)),
+            Self::Lookup(leaf) => first(&leaf.drops).or(Some(leaf.lookup.end_ns)),
+            Self::End(leaf) => Some(leaf.at),
+            Self::Abandoned(_) | Self::Ambiguous(_) => None,
+        }
+    }
+
     /// The probes of what the chain ends at.
     pub(crate) fn probes(&self) -> &[ProbeRun] {
         match self {

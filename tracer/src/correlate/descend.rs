@@ -78,7 +78,7 @@ impl Correlator {
     ) {
         let container = self.identity.container_key(server.cgroup);
         let calls = self.calls(container, server.start_ns, until);
-        let min = self.options.min_status;
+        let min = self.min_status_of(server.cgroup);
         let mut sure: Vec<(Call, Link)> = Vec::new();
         let mut perhaps: Vec<Call> = Vec::new();
         let mut well: Vec<Exchange> = Vec::new();
@@ -244,6 +244,7 @@ impl Correlator {
     /// Whether a later success to the same place made up for the failure.
     pub(crate) fn healed(&self, call: &Call, until: Ktime) -> bool {
         let container = self.identity.container_key(call.cgroup());
+        let min = self.min_status_of(call.cgroup());
         let service = self.target(call.remote(), None).service.map(super::identity::service_name);
         let same_place = |x: &Exchange| {
             x.remote == call.remote()
@@ -254,15 +255,17 @@ impl Correlator {
             Call::Exchange(failed) => self.window.outbound(container).take(1024).any(|x| {
                 x.start_ns >= failed.end_ns
                     && x.end_ns <= until
-                    && !x.failed(self.options.min_status)
+                    && !x.failed(min)
                     && same_place(x)
                     && same_request(x, failed)
             }),
             Call::Connect(_) | Call::Attempt(..) | Call::End(..) => {
                 let after = call.end();
-                self.window.outbound(container).take(1024).any(|x| {
-                    x.start_ns >= after && x.end_ns <= until && !x.failed(self.options.min_status) && same_place(x)
-                }) || self.established_later(call, until)
+                self.window
+                    .outbound(container)
+                    .take(1024)
+                    .any(|x| x.start_ns >= after && x.end_ns <= until && !x.failed(min) && same_place(x))
+                    || self.established_later(call, until)
             }
             // Another thread of the same process may have asked for the other address family, or the next search domain.
             Call::Lookup(failed) => {

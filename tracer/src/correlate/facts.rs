@@ -6,7 +6,6 @@ use super::{
     Correlator,
     call::Call,
     chain::Target,
-    descend::SLACK_NS,
     identity::{Identity, Who, service_name},
     lookup::{Lookup, LookupOutcome},
 };
@@ -20,6 +19,10 @@ use crate::{
 const CALLS: usize = 4096;
 /// A process that dies closes its sockets first; its exit is told a moment later.
 pub(super) const DEATH_NS: u64 = 1_000_000_000;
+/// From a process's end (`sched_process_exit`) to its last socket's, which `exit_files` closes after it (`kernel/exit.c`).
+const LETTING_GO_NS: u64 = 100_000_000;
+/// Made during the request, a connection whose handshake failed is let go of within this time of the answer.
+const HANDSHAKE_END_NS: u64 = 100_000_000;
 /// A DNS answer takes less than this; what has waited longer was waited for.
 const LOOKUP_NS: u64 = 150_000_000;
 /// Servers that relay requests, by process name or `Server` header.
@@ -44,18 +47,24 @@ impl Correlator {
             snapshot: &self.snapshot,
             lost: self.lost_failures(),
             lost_at: self.lost_at,
-            wall_offset_ns: self.options.wall_offset_ns,
-            node: self.node(),
+            wall_offset_ns: self.wall_offset_ns(),
+            unread: self.watches.unread(),
+            nodes: &self.nodes,
+            names: (0..self.nodes.options().count()).map(|node| self.node(node)).collect(),
         }
     }
 
-    /// This node's name in the cluster: as given, unless the cluster knows no such node and its pods say another.
-    pub(crate) fn node(&self) -> Option<String> {
-        let given = self.options.node.clone();
+    /// A node's name in the cluster: as given, unless the cluster knows no such node and its pods say another.
+    pub(crate) fn node(&self, node: usize) -> Option<String> {
+        let given = self.nodes.options().nth(node).and_then(|options| options.node.clone());
         if given.as_deref().is_some_and(|name| self.snapshot.node(name).is_some()) {
             return given;
         }
-        self.identity.node(&self.snapshot).or(given)
+        self.identity.node(&self.snapshot, node).or(given)
+    }
+
+    pub(crate) fn wall_offset_ns(&self) -> i64 {
+        self.nodes.options().next().map_or(0, |options| options.wall_offset_ns)
     }
 
     /// What a container called within an interval: begun in it, and ended or not.
@@ -78,7 +87,7 @@ impl Correlator {
         let ends = self.window.signals.recent().take(CALLS).filter(|(at, s)| {
             let its_own = match s.handshake_failure() {
                 // A gateway may answer just before it lets go of the connection.
-                Some(_) => within(s.established_ns) && *at <= until.saturating_add(SLACK_NS),
+                Some(_) => within(s.established_ns) && *at <= until.saturating_add(HANDSHAKE_END_NS),
                 None => *at >= from && *at <= until,
             };
             s.signal == SignalKind::ConnectionEnd && its_own && key(s.cgroup)
@@ -143,11 +152,20 @@ impl Correlator {
     /// nobody is known to have read it, any that served.
     pub(crate) fn deaths_of(&self, server: &Exchange, until: Ktime) -> Vec<(Ktime, Process)> {
         let container = self.identity.container_key(server.cgroup);
-        let reader = server.actor.map(|a| a.tgid);
+        // What nobody read was for whoever read the request before it on that connection, and may have come after the death.
+        let earlier = self.window.earlier(server).find_map(|x| x.actor);
+        let reader = server.actor.or(earlier).map(|a| a.tgid);
+        let left_behind = server.actor.is_none() && earlier.is_some() && server.closed_idle;
         let end = if server.outcome == Outcome::Open { until } else { server.end_ns };
-        // What closed an idle connection died before the request that was sent on it.
-        let from =
-            if server.met_a_closing_server() { server.closing_ns.saturating_sub(DEATH_NS) } else { server.start_ns };
+        // What closed an idle connection died before the request that was sent on it; and a request that nobody read may
+        // come while a process that has ended still lets go of its sockets.
+        let from = if server.met_a_closing_server() || left_behind {
+            server.closing_ns.saturating_sub(DEATH_NS)
+        } else if server.actor.is_none() {
+            server.start_ns.saturating_sub(LETTING_GO_NS)
+        } else {
+            server.start_ns
+        };
         let deaths = self.window.deaths(from, end.saturating_add(DEATH_NS));
         let own = deaths.filter(|(_, p)| match reader {
             Some(tgid) => p.tgid == tgid,

@@ -2,7 +2,7 @@
 
 use indexmap::IndexMap;
 
-use super::{Correlator, call::Call, leaf::NO_LOCAL_PORT, symptom::OwnedChain};
+use super::{Correlator, Options, call::Call, leaf::NO_LOCAL_PORT, nodes::node_of, symptom::OwnedChain};
 use crate::{
     event::{Connect, Exchange, Ktime, Outcome, Role},
     verdict::{Cause, Hop, Incident, Judgement, Origin, Symptom, SymptomKind, cause, evidence},
@@ -79,19 +79,19 @@ impl Correlator {
             let names: Vec<&str> = chain.links.iter().map(|l| l.name()).collect();
             judgement.evidence.push(evidence("link", None, format!("linked by {}", names.join(" · "))));
         }
-        if !self.is_selected(&chain.hops, judgement.origin.as_ref()) {
+        if !self.is_selected(call.cgroup(), &chain.hops, judgement.origin.as_ref()) {
             return None;
         }
         let symptom = symptom(call, &chain);
         let origin = judgement.origin.clone().filter(|o| *o != Origin::default());
         let id = id(&symptom, &chain.hops, judgement.cause, origin.as_ref());
-        let seen = crate::verdict::rfc3339(call.end(), self.options.wall_offset_ns);
+        let seen = crate::verdict::rfc3339(call.end(), self.wall_offset_ns());
         Some(Incident {
             id,
             first_seen: seen.clone(),
             last_seen: seen,
             count: 1,
-            node: self.node(),
+            node: self.node(node_of(call.cgroup())),
             symptom,
             path: chain.hops,
             cause: Cause {
@@ -106,8 +106,8 @@ impl Correlator {
         })
     }
 
-    fn is_selected(&self, hops: &[Hop], origin: Option<&Origin>) -> bool {
-        let wanted = &self.options.selection;
+    fn is_selected(&self, cgroup: u64, hops: &[Hop], origin: Option<&Origin>) -> bool {
+        let Some(Options { selection: wanted, .. }) = self.nodes.options_of(cgroup) else { return true };
         let any = |test: Test<'_>| {
             hops.iter().any(|h| test(h.namespace.as_ref(), h.pod.as_ref(), h.service.as_ref()))
                 || origin.is_some_and(|o| test(o.namespace.as_ref(), o.pod.as_ref(), o.service.as_ref()))

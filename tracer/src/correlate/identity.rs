@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use super::nodes::node_of;
 use crate::{
     event::{Event, HostFact},
     k8s::{
@@ -171,6 +172,13 @@ impl Identity {
         }
     }
 
+    /// A pod is gone from the cluster's state.
+    pub(crate) fn remember_pod(&mut self, uid: &str, namespace: &str, name: &str) {
+        if self.logs.len() < CGROUPS {
+            self.logs.entry(uid.to_owned()).or_insert_with(|| (namespace.to_owned(), name.to_owned()));
+        }
+    }
+
     fn cgroup(&mut self, id: u64, path: &str) {
         let parsed = parse_cgroup_path(path).unwrap_or_default();
         let container = Container { path: path.to_owned(), pod_uid: parsed.pod_uid, container_id: parsed.container_id };
@@ -198,9 +206,12 @@ impl Identity {
         }
     }
 
-    /// The node that the pods seen here are bound to.
-    pub(crate) fn node(&self, snapshot: &Snapshot) -> Option<String> {
-        self.order.iter().find_map(|cgroup| self.pod_of(snapshot, *cgroup)?.spec.node_name.clone())
+    /// The node that the pods seen there are bound to.
+    pub(crate) fn node(&self, snapshot: &Snapshot, node: usize) -> Option<String> {
+        self.order
+            .iter()
+            .filter(|cgroup| node_of(**cgroup) == node)
+            .find_map(|cgroup| self.pod_of(snapshot, *cgroup)?.spec.node_name.clone())
     }
 
     pub(crate) fn path_of(&self, cgroup: u64) -> Option<&str> {
@@ -292,7 +303,7 @@ impl Identity {
 
     pub(crate) fn pod_at<'a>(&self, snapshot: &'a Snapshot, address: IpAddr) -> Option<&'a Pod> {
         match snapshot.owner_of(address) {
-            Some(AddressOwner::Pod(pod)) => Some(pod),
+            Some(AddressOwner::Pod(pod) | AddressOwner::Departed(pod)) => Some(pod),
             Some(_) => None,
             None => self.cgroup_at(address).and_then(|cgroup| self.pod_of(snapshot, cgroup)),
         }
@@ -315,7 +326,7 @@ impl Identity {
                 let first = serving.next()?;
                 serving.next().is_none().then_some(first)
             }
-            None => None,
+            Some(AddressOwner::Departed(_)) | None => None,
         }
     }
 

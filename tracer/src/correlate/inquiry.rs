@@ -26,7 +26,7 @@ const NEAR_NS: u64 = 1_000_000_000;
 /// A queue that nobody empties stays full.
 const NEAR_SYN_NS: u64 = 3_000_000_000;
 /// Questions in one second.
-const PER_SECOND: u32 = 32;
+const PER_SECOND: u32 = 128;
 /// Of the whole capture.
 const TOTAL: u64 = 10_000;
 const WAITING: usize = 200;

@@ -20,6 +20,7 @@ use crate::{
 mod abandoned;
 mod call;
 mod chain;
+mod cluster;
 mod descend;
 mod facts;
 mod fold;
@@ -28,6 +29,7 @@ mod inquiry;
 mod leaf;
 mod link;
 mod lookup;
+mod nodes;
 mod options;
 mod probe;
 mod symptom;
@@ -38,6 +40,8 @@ pub(crate) use identity::{Conntrack, Identity, Who, service_name};
 pub(crate) use inquiry::Around;
 pub(crate) use leaf::ECONNREFUSED;
 pub(crate) use lookup::LookupOutcome;
+pub use nodes::{MOST_NODES, Node};
+pub(crate) use nodes::{Nodes, pid};
 pub use options::{Options, Selection, Want};
 pub(crate) use probe::{Answer, ProbeRun};
 use symptom::Symptom;
@@ -53,7 +57,7 @@ const ASK_NS: u64 = 1_000_000_000;
 /// The whole core behind one method.
 #[derive(Debug)]
 pub struct Correlator {
-    pub(crate) options: Options,
+    pub(crate) nodes: Nodes,
     pub(crate) snapshot: Snapshot,
     pub(crate) identity: Identity,
     pub(crate) window: window::Window,
@@ -68,7 +72,8 @@ pub struct Correlator {
     consumed: FxHashMap<u64, Ktime>,
     inquiries: inquiry::Inquiries,
     incidents: fold::Incidents,
-    lost: Vec<(String, u64)>,
+    /// Totals by node.
+    lost: BTreeMap<usize, Vec<(String, u64)>>,
     /// When events that may be evidence were last found lost.
     pub(crate) lost_at: Option<Ktime>,
     /// When flight records were last found overwritten before they were read.
@@ -78,14 +83,21 @@ pub struct Correlator {
     asked_node: Vec<(Want, Ktime)>,
     now: Ktime,
     finishing: bool,
-    opaque_tls: u64,
-    joined: u64,
+    /// By node.
+    opaque_tls: BTreeMap<usize, u64>,
+    joined: BTreeMap<usize, u64>,
+    watches: cluster::Watches,
 }
 
 impl Correlator {
     pub fn new(options: Options, snapshot: Snapshot) -> Self {
+        Self::of_nodes(vec![Node { options, shift_ns: 0 }], snapshot)
+    }
+
+    /// Of several nodes in one cluster. The first one's time is everybody's.
+    pub fn of_nodes(nodes: Vec<Node>, snapshot: Snapshot) -> Self {
         Self {
-            options,
+            nodes: Nodes::new(nodes),
             snapshot,
             identity: Identity::default(),
             window: window::Window::default(),
@@ -97,7 +109,7 @@ impl Correlator {
             consumed: FxHashMap::default(),
             inquiries: inquiry::Inquiries::default(),
             incidents: fold::Incidents::default(),
-            lost: Vec::new(),
+            lost: BTreeMap::new(),
             lost_at: None,
             overwritten_at: None,
             wants: Vec::new(),
@@ -105,19 +117,26 @@ impl Correlator {
             asked_node: Vec::new(),
             now: 0,
             finishing: false,
-            opaque_tls: 0,
-            joined: 0,
+            opaque_tls: BTreeMap::new(),
+            joined: BTreeMap::new(),
+            watches: cluster::Watches::default(),
         }
     }
 
     /// Takes one event. Incidents that became certain, or changed their count, are added to `out`.
     pub fn push(&mut self, record: Record, out: &mut Vec<Incident>) {
-        let Record { at, event } = record;
+        self.push_of(0, record, out);
+    }
+
+    /// Takes one event of a node, by the node's place among those given. Only `at` is in the first one's time already.
+    pub fn push_of(&mut self, node: usize, record: Record, out: &mut Vec<Incident>) {
+        let Record { at, mut event } = record;
+        self.nodes.scope(node, &mut event);
         self.now = self.now.max(at);
         self.identity.learn(&event);
         match event {
             Event::Tick => self.tick(out),
-            event => self.remember(at, event),
+            event => self.remember(node, at, event),
         }
     }
 
@@ -135,15 +154,17 @@ impl Correlator {
 
     /// What could not be seen, as of now.
     pub fn coverage(&self) -> Coverage {
-        let mut notes = self.options.notes.clone();
-        notes.extend(self.losses().map(|(place, count)| format!("{count} lost: {place}")));
+        let losses = self.losses();
+        let mut notes = self.notes();
+        notes.extend(self.watch_notes());
+        notes.extend(losses.iter().map(|(place, count)| format!("{count} lost: {place}")));
         if self.inquiries.skipped > 0 {
             notes.push(format!("{} looks at the node left out: too many failures at once", self.inquiries.skipped));
         }
         Coverage {
-            lost_events: self.losses().map(|(_, count)| count).sum(),
-            opaque_tls_processes: self.opaque_tls,
-            joined_connections: self.joined,
+            lost_events: losses.values().sum(),
+            opaque_tls_processes: self.opaque_tls.values().sum(),
+            joined_connections: self.joined.values().sum(),
             notes,
         }
     }
@@ -158,28 +179,52 @@ impl Correlator {
         (who != Who::default()).then(|| who.hop())
     }
 
-    pub fn options(&self) -> &Options {
-        &self.options
+    /// What the nodes' kernels lack.
+    pub fn notes(&self) -> Vec<String> {
+        let mut notes: Vec<String> = Vec::new();
+        for note in self.nodes.options().flat_map(|options| &options.notes) {
+            if !notes.contains(note) {
+                notes.push(note.clone());
+            }
+        }
+        notes
+    }
+
+    /// From which status on an answer is a failure on a node.
+    pub fn min_status(&self, node: usize) -> u16 {
+        self.nodes.options().nth(node).map_or(500, |options| options.min_status)
+    }
+
+    /// The same for whoever lives in a cgroup.
+    pub(crate) fn min_status_of(&self, cgroup: u64) -> u16 {
+        self.nodes.options_of(cgroup).map_or(500, |options| options.min_status)
     }
 
     pub fn snapshot(&self) -> &Snapshot {
         &self.snapshot
     }
 
-    /// Totals of losses.
-    fn losses(&self) -> impl Iterator<Item = (&str, u64)> {
-        self.lost.iter().map(|(place, n)| (place.as_str(), *n)).filter(|(_, n)| *n > 0)
+    /// Totals of losses by place, those of all nodes together.
+    pub fn losses(&self) -> BTreeMap<String, u64> {
+        let mut losses = BTreeMap::new();
+        for (place, count) in self.lost.values().flatten().filter(|(_, count)| *count > 0) {
+            *losses.entry(place.clone()).or_default() += count;
+        }
+        losses
     }
 
     /// Losses that may have been evidence.
     pub(crate) fn lost_failures(&self) -> u64 {
         let evidence = ["failures", "connections", "heads", "dns_queries"];
-        self.losses().filter(|(place, _)| evidence.contains(place)).map(|(_, n)| n).sum()
+        let lost = self.lost.values().flatten();
+        lost.filter(|(place, _)| evidence.contains(&place.as_str())).map(|(_, count)| count).sum()
     }
 
     /// Events of cgroups outside the observed subtree aren't ours; those without a cgroup may be.
     fn is_observed(&self, cgroup: u64) -> bool {
-        let Some(subtree) = &self.options.cgroup else { return true };
+        let Some(subtree) = self.nodes.options_of(cgroup).and_then(|options| options.cgroup.as_ref()) else {
+            return true;
+        };
         match self.identity.path_of(cgroup) {
             Some(path) => {
                 path.strip_prefix(subtree.trim_end_matches('/')).is_some_and(|r| r.is_empty() || r.starts_with('/'))
@@ -188,26 +233,28 @@ impl Correlator {
         }
     }
 
-    fn remember(&mut self, at: Ktime, event: Event) {
+    fn remember(&mut self, node: usize, at: Ktime, event: Event) {
         match event {
             Event::Exchange(exchange) => {
                 if !self.is_observed(exchange.cgroup) {
                     return;
                 }
                 if exchange.seen == Seen::Open {
-                    self.window.look(at);
+                    self.window.look(node, at);
                     self.window.open.push(exchange);
                     return;
                 }
                 self.models.learn(&exchange);
                 let tgid = exchange.actor.map(|a| a.tgid);
-                let failed = exchange.failed(self.options.min_status) || self.fails_a_probe(&exchange);
+                let failed = exchange.failed(self.min_status(node)) || self.fails_a_probe(&exchange);
                 self.note_exchange(&exchange);
                 let container = self.identity.container_key(exchange.cgroup);
                 let flight = exchange.seen == Seen::Flight;
                 let key = (exchange.conn, exchange.number);
+                let remote = exchange.remote;
                 let id = self.window.exchange(container, exchange);
                 if failed && !flight {
+                    self.ask_pod(remote);
                     self.ask_process(tgid);
                     self.undecided.insert(key);
                     self.symptom(Symptom::Exchange(id), at);
@@ -218,12 +265,13 @@ impl Correlator {
                     return;
                 }
                 if connect.open {
-                    self.window.look(at);
+                    self.window.look(node, at);
                     self.window.open_connects.push(connect);
                     return;
                 }
                 self.note_connect(&connect);
                 self.ask_process(Some(connect.actor.tgid));
+                self.ask_pod(connect.nat_remote.unwrap_or(connect.remote));
                 if connect.got_no_port() {
                     self.ask_node(Want::LocalPorts { netns: connect.netns });
                 }
@@ -258,6 +306,8 @@ impl Correlator {
                 }
             }
             Event::Drop(drop) => {
+                self.ask_pod(drop.source);
+                self.ask_pod(drop.destination);
                 if self.pod_of_netns(drop.netns).is_none() && drop.netns != 0 && self.identity.asked.insert(drop.netns)
                 {
                     self.wants.push(Want::Netns { netns: drop.netns });
@@ -290,18 +340,24 @@ impl Correlator {
             Event::Lost { totals } => {
                 let flight =
                     |totals: &[(String, u64)]| totals.iter().find(|(place, _)| place == "flight").map_or(0, |t| t.1);
-                if flight(&totals) > flight(&self.lost) {
+                if flight(&totals) > self.lost.get(&node).map_or(0, |known| flight(known)) {
                     self.overwritten_at = Some(at);
                 }
                 let before = self.lost_failures();
-                self.lost = totals;
+                self.lost.insert(node, totals);
                 if self.lost_failures() > before {
                     self.lost_at = Some(at);
                 }
             }
-            Event::Opaque { processes } => self.opaque_tls = processes,
-            Event::Joined { connections } => self.joined = connections,
+            Event::Opaque { processes } => {
+                self.opaque_tls.insert(node, processes);
+            }
+            Event::Joined { connections } => {
+                self.joined.insert(node, connections);
+            }
             Event::Host(fact) => self.inquiries.learn(at, &fact),
+            Event::Cluster { changes } => self.change_cluster(at, changes),
+            Event::Watch { resource, state } => self.watches.note(at, resource, state),
             Event::Cgroup { .. } | Event::Tick => {}
         }
     }
@@ -339,6 +395,7 @@ impl Correlator {
         self.window.expire(now);
         // Ports may be listened on later: ask anew, but not at once.
         self.identity.asked.clear();
+        self.forget_asked();
         let limit = now.saturating_sub(window::KEEP_NS);
         self.explained.retain(|_, at| *at >= limit);
         self.consumed.retain(|_, at| *at >= limit);

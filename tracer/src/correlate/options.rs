@@ -41,6 +41,8 @@ pub enum Want {
     Conntrack { netns: u32 },
     /// [`crate::event::HostFact::ListenCounts`] of a network namespace.
     ListenCounts { netns: u32 },
+    /// The pod that has an address, where only this node's pods are watched.
+    Pod { address: std::net::IpAddr },
     /// [`crate::event::HostFact::Process`] of a process.
     Process { tgid: u32 },
     /// [`crate::event::HostFact::Process`] of any process in a network namespace.

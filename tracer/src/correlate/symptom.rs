@@ -196,7 +196,7 @@ impl Correlator {
             Owner::Several(owners) => owners,
         };
         let waiting = self.now < call.end() + PATIENCE_NS;
-        let min = self.options.min_status;
+        let min = self.min_status_of(call.cgroup());
         // At the end of a capture what is in flight stays so; a failed request's own verdict still comes first.
         let unanswered = !self.finishing && owners.iter().any(|r| r.outcome == Outcome::Open);
         let undecided = owners.iter().any(|r| self.undecided.contains(&(r.conn, r.number)));
@@ -256,7 +256,14 @@ impl Correlator {
     }
 
     fn tell(&mut self, call: &Call, out: &mut Vec<Incident>) {
-        let (chain, judgement) = self.explain(call);
+        // The cluster as it was when it failed, not as it is by now; and where it failed deeper down, as it was then.
+        self.snapshot.as_of(call.end());
+        let (mut chain, mut judgement) = self.explain(call);
+        if let Some(failed_at) = chain.failed_at
+            && self.snapshot.as_of(failed_at)
+        {
+            (chain, judgement) = self.explain(call);
+        }
         let now = self.now;
         for hop in &chain.passed {
             self.explained.insert(*hop, now);
@@ -267,8 +274,8 @@ impl Correlator {
         if let Call::Exchange(x) = call {
             self.explained.insert(x.hop_key(), now);
         }
-        let Some(judgement) = judgement else { return };
-        let incident = self.incident(call, chain, judgement);
+        let incident = judgement.and_then(|judgement| self.incident(call, chain, judgement));
+        self.snapshot.present();
         if let Some(incident) = incident {
             self.incidents.add(incident, now, out);
         }
@@ -313,8 +320,8 @@ impl Correlator {
             let hops: Vec<_> = chain.leaf.probes().iter().flat_map(|run| run.hops.clone()).collect();
             chain.passed.extend(hops);
         }
-        let Chain { hops, links, passed, consumed, .. } = chain;
-        (OwnedChain { hops, links, passed, consumed }, Some(judgement))
+        let Chain { hops, links, leaf, passed, consumed, .. } = chain;
+        (OwnedChain { hops, links, failed_at: leaf.failed_at(), passed, consumed }, Some(judgement))
     }
 }
 
@@ -322,6 +329,8 @@ impl Correlator {
 pub(crate) struct OwnedChain {
     pub(crate) hops: Vec<verdict::Hop>,
     pub(crate) links: Vec<Link>,
+    /// When its deepest element failed.
+    pub(crate) failed_at: Option<Ktime>,
     pub(crate) passed: Vec<(SocketAddr, u32)>,
     pub(crate) consumed: Vec<u64>,
 }

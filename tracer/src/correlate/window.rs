@@ -4,7 +4,7 @@ use std::{collections::VecDeque, net::SocketAddr};
 
 use rustc_hash::FxHashMap;
 
-use super::{lookup::Lookups, probe::Attempt};
+use super::{lookup::Lookups, nodes::node_of, probe::Attempt};
 use crate::event::{
     Connect, ConnectAttempt, Drop, Exchange, Icmp, Ktime, Outcome, Process, Role, Signal, SignalKind, UnansweredSyn,
 };
@@ -82,7 +82,8 @@ pub(crate) struct Window {
     /// Requests and connects that were open at the last look.
     pub(crate) open: Vec<Exchange>,
     pub(crate) open_connects: Vec<Connect>,
-    pub(crate) open_at: Ktime,
+    /// When each node was last looked at.
+    open_at: FxHashMap<usize, Ktime>,
     pub(crate) connects: Log<Connect>,
     pub(crate) attempts: Log<(Ktime, ConnectAttempt)>,
     pub(crate) drops: Log<(Ktime, Drop)>,
@@ -103,7 +104,7 @@ impl Default for Window {
             activity: FxHashMap::default(),
             open: Vec::new(),
             open_connects: Vec::new(),
-            open_at: 0,
+            open_at: FxHashMap::default(),
             connects: Log::new(OTHERS),
             attempts: Log::new(OTHERS),
             drops: Log::new(OTHERS),
@@ -203,7 +204,8 @@ impl Window {
                 && x.ack == exchange.ack
                 && x.request.as_ref().is_some_and(|head| head.line_hash == line)
         };
-        let mut found = self.exchanges.recent().take(4096).filter(same);
+        let mut found =
+            self.exchanges.recent().take(4096).chain(self.open.iter().filter(|x| !self.has_ended(x))).filter(same);
         let first = found.next()?;
         found.next().is_none().then_some(first)
     }
@@ -227,11 +229,10 @@ impl Window {
     }
 
     /// Replaces the look at what is open; what has ended since is left out by the caller's events.
-    pub(crate) fn look(&mut self, at: Ktime) {
-        if self.open_at != at {
-            self.open_at = at;
-            self.open.clear();
-            self.open_connects.clear();
+    pub(crate) fn look(&mut self, node: usize, at: Ktime) {
+        if self.open_at.insert(node, at) != Some(at) {
+            self.open.retain(|x| node_of(x.cgroup) != node);
+            self.open_connects.retain(|x| node_of(x.cgroup) != node);
         }
     }
 

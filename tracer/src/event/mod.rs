@@ -5,6 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
+use crate::k8s::snapshot::Change;
+
 pub mod decode;
 mod exchange;
 mod host;
@@ -63,6 +65,17 @@ pub enum Event {
     /// How many connections were seen so far that had been open before.
     Joined {
         connections: u64,
+    },
+    /// The cluster's state changed, as a watch of the API server told it.
+    Cluster {
+        changes: Vec<Change>,
+    },
+    /// How the watch of one resource fares.
+    Watch {
+        /// As `kubectl` takes it, such as `pods`.
+        resource: String,
+        #[serde(flatten)]
+        state: WatchState,
     },
     /// Time passes; nothing else makes it pass for the core.
     Tick,
@@ -289,4 +302,25 @@ pub struct Process {
     pub exit_code: Option<u32>,
     /// It had read requests.
     pub served: bool,
+}
+
+/// How a watch fares.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "kebab-case")]
+pub enum WatchState {
+    Current,
+    /// Of this node only; others are asked for as they are needed.
+    OfNode,
+    /// The API server doesn't answer, or not so.
+    Stale {
+        reason: String,
+    },
+    /// Our role doesn't allow it.
+    Forbidden,
+    /// The cluster doesn't have this kind.
+    Absent,
+    /// There are more than are kept.
+    Partial {
+        most: usize,
+    },
 }

@@ -82,8 +82,8 @@ impl Node {
         let mut facts: Vec<HostFact> = rules.answers().collect();
         for want in wants {
             match want {
-                // Read from the kernel programs' maps.
-                Want::Flight => {}
+                // Read from the kernel programs' maps, and asked of the API server.
+                Want::Flight | Want::Pod { .. } => {}
                 Want::Process { tgid } => facts.extend(proc.process(*tgid).map(fact)),
                 Want::Netns { netns } => {
                     facts.extend(members(*netns).first().and_then(|pid| proc.process(*pid)).map(fact));

@@ -1,6 +1,6 @@
 //! The one way into the core: what it is told is written to the capture file and shown, in the same order.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
@@ -27,8 +27,6 @@ pub(super) struct Feed<S> {
     file: Option<(PathBuf, Writer<File>)>,
     found: Vec<Incident>,
     failures: Failures,
-    /// Losses as last told, by place.
-    lost: BTreeMap<String, u64>,
     /// First and latest time told.
     times: Option<(Ktime, Ktime)>,
 }
@@ -43,7 +41,6 @@ impl<S: Sink> Feed<S> {
             file,
             found: Vec::new(),
             failures: Failures::default(),
-            lost: BTreeMap::new(),
             times: None,
         }
     }
@@ -67,21 +64,27 @@ impl<S: Sink> Feed<S> {
     /// # Errors
     /// Where the capture file or the output can't be written.
     pub(super) fn push(&mut self, record: Record) -> Result<(), PipelineError> {
+        self.push_of(0, record)
+    }
+
+    /// The same of one node among several.
+    ///
+    /// # Errors
+    /// As [`push`](Self::push).
+    pub(super) fn push_of(&mut self, node: usize, record: Record) -> Result<(), PipelineError> {
         let at = record.at;
         self.times = Some(self.times.map_or((at, at), |(first, last)| (first.min(at), last.max(at))));
         if let Some((path, file)) = &mut self.file {
             file.write(&record).map_err(|source| PipelineError::File { path: path.clone(), source })?;
         }
-        match &record.event {
-            Event::Exchange(exchange) => self.failures.note(exchange, self.correlator.options().min_status),
-            Event::Lost { totals } => self.lost = totals.iter().filter(|(_, count)| *count > 0).cloned().collect(),
-            _ => {}
+        if let Event::Exchange(exchange) = &record.event {
+            self.failures.note(exchange, self.correlator.min_status(node));
         }
         if self.printer.would_print(&record.event) {
             self.progress.clear();
         }
         self.printer.event(&record).map_err(PipelineError::Output)?;
-        self.correlator.push(record, &mut self.found);
+        self.correlator.push_of(node, record, &mut self.found);
         self.print()
     }
 
@@ -131,12 +134,12 @@ impl<S: Sink> Feed<S> {
     fn coverage(&self) -> CoverageLine {
         let coverage = self.correlator.coverage();
         CoverageLine {
-            lost_events: coverage.lost_events.max(self.lost.values().sum()),
+            lost_events: coverage.lost_events,
             opaque_tls_processes: coverage.opaque_tls_processes,
             joined_connections: coverage.joined_connections,
-            lost: self.lost.clone(),
+            lost: self.correlator.losses(),
             // Without those of an incident, which has no other place for what was lost.
-            notes: self.correlator.options().notes.clone(),
+            notes: [self.correlator.notes(), self.correlator.watch_notes()].concat(),
         }
     }
 

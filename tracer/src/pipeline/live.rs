@@ -24,6 +24,8 @@ use crate::event::{Event, HostFact, Ktime, Record, decode};
 use crate::host::cgroups::Cgroups;
 use crate::host::proc::Proc;
 use crate::k8s::Snapshot;
+use crate::k8s::snapshot::Collection;
+use crate::k8s::watch::Watch as ClusterWatch;
 use crate::kernel::{self, Kernel, KernelNames};
 use crate::sink::line::{Ready, SkippedHook, SnapshotSize};
 use crate::sink::{Printer, Sink};
@@ -52,6 +54,8 @@ pub struct Setup {
     pub selection: Selection,
     pub node: Option<String>,
     pub snapshot: Snapshot,
+    /// What changes it, and how the watch fares so far.
+    pub cluster: Option<(ClusterWatch, Vec<Event>)>,
     /// Print every event, too.
     pub events: bool,
     /// Where the capture is written, if it is.
@@ -67,6 +71,7 @@ pub struct Live<S> {
     feed: Feed<S>,
     losses: Losses,
     watch: Watch,
+    cluster: Option<ClusterWatch>,
     started: Ktime,
     last_tick: Ktime,
     last_second: Ktime,
@@ -82,7 +87,7 @@ impl<S: Sink> Live<S> {
     /// # Errors
     /// Where this node can't be observed, or the capture file or the output can't be written.
     pub fn start(setup: Setup, sink: S) -> Result<Self, PipelineError> {
-        let Setup { kernel: options, selection, node: node_name, snapshot, events, file } = setup;
+        let Setup { kernel: options, selection, node: node_name, snapshot, cluster, events, file } = setup;
         let kernel = Kernel::start(object::object(), &options)?;
         let session = &kernel.session;
         let wall_offset_ns = clock::wall_offset_ns();
@@ -109,6 +114,7 @@ impl<S: Sink> Live<S> {
         let hybrid = Hybrid::new(Proc::new(&options.host_root), node.own_tgid(), core.cgroup.is_none());
         let feed = Feed::new(Correlator::new(core, snapshot), Printer::new(sink, events, wall_offset_ns), file)
             .with_progress(Progress::new());
+        let (cluster, states) = cluster.unzip();
         let now = clock::monotonic_ns();
         let mut live = Self {
             kernel,
@@ -118,6 +124,7 @@ impl<S: Sink> Live<S> {
             feed,
             losses: Losses::default(),
             watch: Watch::default(),
+            cluster,
             started: now,
             last_tick: now,
             last_second: now,
@@ -129,6 +136,9 @@ impl<S: Sink> Live<S> {
         live.feed.printer().ready(&ready).map_err(PipelineError::Output)?;
         live.feed.progress().begin(ready.hooks.len(), ready.cgroup.as_deref());
         live.feed.push(Record { at: now, event: Event::Tick })?;
+        for event in states.into_iter().flatten() {
+            live.feed.push(Record { at: now, event })?;
+        }
         let facts = live.node.initial(&live.naming);
         live.tell_facts(facts, now)?;
         Ok(live)
@@ -148,12 +158,14 @@ impl<S: Sink> Live<S> {
                 () = &mut stop => break,
                 () = tokio::time::sleep(pause) => {}
                 ready = self.kernel.rings.ready() => ready.map_err(PipelineError::Wait)?,
+                () = changed(&mut self.cluster) => {}
             }
             let newest = self.drain()?;
             // Before time passes for the core, it is told what it asked for: on a busy node a verdict may be due already.
             self.answer()?;
             // Nor does time pass what still waits in the rings.
             let now = newest.unwrap_or_else(clock::monotonic_ns);
+            self.take_changes(now)?;
             if now.saturating_sub(self.last_tick) >= TICK_NS {
                 self.last_tick = now;
                 self.tick(now)?;
@@ -214,6 +226,13 @@ impl<S: Sink> Live<S> {
         Ok(newest.filter(|_| drained.more))
     }
 
+    /// Tells the core what became of the cluster.
+    fn take_changes(&mut self, at: Ktime) -> Result<(), PipelineError> {
+        let Some(watch) = &mut self.cluster else { return Ok(()) };
+        let events = watch.take(self.feed.correlator.snapshot());
+        events.into_iter().try_for_each(|event| self.feed.push(Record { at, event }))
+    }
+
     fn tick(&mut self, now: Ktime) -> Result<(), PipelineError> {
         let overdue = sweep::overdue(&self.kernel, &mut self.losses, now)?;
         self.tell(overdue)?;
@@ -257,6 +276,13 @@ impl<S: Sink> Live<S> {
         for _ in 0..ROUNDS {
             let wants = self.feed.correlator.wants();
             self.look_wanted |= wants.contains(&Want::Flight);
+            if let Some(cluster) = &self.cluster {
+                wants.iter().for_each(|want| {
+                    if let Want::Pod { address } = want {
+                        cluster.ask_for(*address);
+                    }
+                });
+            }
             let facts = self.node.answer(&wants, clock::monotonic_ns());
             let now = clock::monotonic_ns();
             let look = self.look_wanted && now.saturating_sub(self.last_look) >= LOOK_NS;
@@ -310,6 +336,14 @@ impl<S: Sink> Live<S> {
     }
 }
 
+/// Waits for news of the cluster, for ever where nobody watches it.
+async fn changed(watch: &mut Option<ClusterWatch>) {
+    match watch {
+        Some(watch) => watch.ready().await,
+        None => std::future::pending().await,
+    }
+}
+
 /// Directories of the cgroup tree that come and go are not told as they are, but when something names them.
 fn cgroup_change(bytes: &[u8]) -> Option<(u64, String, bool)> {
     let (header, _) = Header::read_from_prefix(bytes).ok()?;
@@ -352,10 +386,10 @@ fn ready(session: &kernel::Session, core: &Options, snapshot: &Snapshot) -> Read
             .map(|skipped| SkippedHook { hook: skipped.hook.name.to_owned(), reason: skipped.reason.clone() })
             .collect(),
         snapshot: SnapshotSize {
-            pods: snapshot.pods().len(),
-            services: snapshot.services().len(),
-            network_policies: snapshot.objects().network_policies.len(),
-            nodes: snapshot.nodes().len(),
+            pods: snapshot.count(Collection::Pods),
+            services: snapshot.count(Collection::Services),
+            network_policies: snapshot.count(Collection::NetworkPolicies),
+            nodes: snapshot.count(Collection::Nodes),
         },
     }
 }

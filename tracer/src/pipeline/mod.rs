@@ -9,6 +9,7 @@
 //! What the core is told goes through [`feed::Feed`], in one order, to the core and the capture file alike; so
 //! [`replay`] tells it the same and gets the same incidents.
 
+mod align;
 mod answer;
 mod feed;
 mod hybrid;
@@ -31,6 +32,7 @@ use std::path::PathBuf;
 pub use live::{Live, Setup};
 pub use stop::Stop;
 
+use crate::correlate::MOST_NODES;
 use crate::event::record::ReadError;
 use crate::kernel::StartError;
 use crate::kernel::map::MapError;
@@ -57,6 +59,13 @@ pub enum PipelineError {
     Wait(#[source] io::Error),
     #[error(transparent)]
     Capture(#[from] ReadError),
+    #[error(
+        "`{}` is no regular file, and several captures are read twice, to compare their clocks; save it to a file first",
+        .0.display()
+    )]
+    NotAFile(PathBuf),
+    #[error("{0} captures are too many for one run, which takes {MOST_NODES} at most; merge fewer")]
+    TooManyFiles(usize),
 }
 
 impl PipelineError {

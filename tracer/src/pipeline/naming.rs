@@ -96,6 +96,8 @@ fn cgroup_of(event: &Event) -> Option<u64> {
         | Event::Host(_)
         | Event::Lost { .. }
         | Event::Opaque { .. }
+        | Event::Cluster { .. }
+        | Event::Watch { .. }
         | Event::Joined { .. }
         | Event::Tick => 0,
     };
@@ -119,6 +121,8 @@ fn is_by(event: &Event, tgid: u32) -> bool {
         | Event::Host(_)
         | Event::Lost { .. }
         | Event::Opaque { .. }
+        | Event::Cluster { .. }
+        | Event::Watch { .. }
         | Event::Joined { .. }
         | Event::Tick => 0,
     };

@@ -6,8 +6,13 @@ mod incident;
 mod judgement;
 mod pod_state;
 mod rules;
+mod unread;
 
-use crate::{correlate::Chain, event::Ktime, k8s::snapshot::Snapshot};
+use crate::{
+    correlate::{Chain, Nodes},
+    event::Ktime,
+    k8s::snapshot::Snapshot,
+};
 
 pub use incident::{Cause, Coverage, Evidence, Hop, Incident, Link, Origin, SCHEMA, Symptom, SymptomKind};
 pub use judgement::cause;
@@ -22,13 +27,26 @@ pub(crate) struct Context<'a> {
     /// When the last of them were.
     pub(crate) lost_at: Option<Ktime>,
     pub(crate) wall_offset_ns: i64,
-    /// This node's name in the cluster.
-    pub(crate) node: Option<String>,
+    /// Resources of the cluster that couldn't be read, or not all of them.
+    pub(crate) unread: Vec<&'a str>,
+    pub(crate) nodes: &'a Nodes,
+    /// The nodes' names in the cluster.
+    pub(crate) names: Vec<Option<String>>,
 }
 
 impl Context<'_> {
     pub(crate) fn at(&self, ktime: u64) -> Option<String> {
         Some(rfc3339(ktime, self.wall_offset_ns))
+    }
+
+    /// The node that has a network namespace.
+    pub(crate) fn node_of_netns(&self, netns: u32) -> Option<String> {
+        self.names.get(self.nodes.node_of_netns(netns)).cloned().flatten()
+    }
+
+    /// What was looked at, in words.
+    pub(crate) fn observed(&self) -> &'static str {
+        if self.nodes.several() { "these nodes" } else { "this node" }
     }
 }
 
@@ -69,6 +87,7 @@ pub(crate) fn judge(chain: &Chain<'_>, context: &Context<'_>) -> Judgement {
     let mut judgement = found.unwrap_or_else(|| rules::unknown(chain, context));
     judgement.evidence.extend(state_of_origin(&judgement, context));
     around::attach(&mut judgement, chain, context);
+    unread::attach(&mut judgement, context);
     // A chain is as certain as its weakest link.
     for link in &chain.links {
         judgement.confidence *= match link {

@@ -60,6 +60,14 @@ pub(crate) fn kernels() -> Result<()> {
     apt::install(&tools::packages(&missing), &tools::reasons(&missing))
 }
 
+/// A compiler of Go, which only the measurement of linking needs.
+pub(crate) fn go() -> Result<()> {
+    if has_program("go") {
+        return Ok(());
+    }
+    apt::install(&["golang-go"], "a Go compiler, for a server whose requests move from thread to thread")
+}
+
 fn toolchain_for_kernel_programs() -> Result<()> {
     let compiler = compiler()?;
     let readable = |linker: &ebpf_toolchain::Linker| linker.llvm.is_none_or(|llvm| llvm >= compiler.llvm);

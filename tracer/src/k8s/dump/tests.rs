@@ -41,11 +41,10 @@ fn kinds_that_are_not_read_are_counted() {
 {apiVersion: v1, kind: List, items: [
   {apiVersion: v1, kind: ConfigMap, metadata: {name: a}, data: {items: x}},
   {apiVersion: v1, kind: ConfigMap, metadata: {name: b}},
-  {apiVersion: projectcalico.org/v3, kind: NetworkPolicy, metadata: {name: c}, spec: {selector: all()}},
+  {apiVersion: example.org/v3, kind: NetworkPolicy, metadata: {name: c}, spec: {selector: all()}},
   {apiVersion: serving.knative.dev/v1, kind: Service, metadata: {name: d}}]}";
     let dump = parse("dump", format!("--- {text}\n---\n{POD}").as_bytes()).unwrap();
-    let expected =
-        [("ConfigMap", 2), ("NetworkPolicy (projectcalico.org/v3)", 1), ("Service (serving.knative.dev/v1)", 1)];
+    let expected = [("ConfigMap", 2), ("NetworkPolicy (example.org/v3)", 1), ("Service (serving.knative.dev/v1)", 1)];
     assert_eq!(dump.skipped, expected.map(|(kind, count)| (kind.to_owned(), count)).into());
     assert_eq!(names(&dump), ["cart"]);
 }

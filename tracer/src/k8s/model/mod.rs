@@ -14,6 +14,7 @@ mod meta;
 mod network_policy;
 mod node;
 mod object;
+mod other;
 mod pod;
 mod port;
 mod service;
@@ -29,8 +30,9 @@ pub use network_policy::{
     EgressRule, IngressRule, IpBlock, LabelSelector, NetworkPolicy, NetworkPolicySpec, Operator, Peer, PolicyPort,
     PolicyType, Requirement,
 };
-pub use node::{Namespace, Node, NodeAddress, NodeStatus};
+pub use node::{Namespace, Node, NodeAddress, NodeSpec, NodeStatus};
 pub use object::{Object, ObjectError, Objects, drop_nulls};
+pub use other::OtherObject;
 pub use pod::{
     Container, ContainerPort, ContainerState, ContainerStatus, ExecAction, GrpcAction, HttpGetAction, Limits, Pod,
     PodIp, PodSpec, PodStatus, Probe, Resources, Running, TcpSocketAction, Terminated, Waiting,

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::{Condition, Metadata};
@@ -16,6 +17,8 @@ pub struct Namespace {
 #[serde(rename_all = "camelCase", default)]
 pub struct Node {
     pub metadata: Metadata,
+    #[serde(skip_serializing_if = "NodeSpec::is_empty")]
+    pub spec: NodeSpec,
     pub status: NodeStatus,
 }
 
@@ -32,6 +35,20 @@ impl Node {
     /// A condition by its type, such as `MemoryPressure`.
     pub fn condition(&self, kind: &str) -> Option<&Condition> {
         self.status.conditions.iter().find(|condition| condition.kind == kind)
+    }
+}
+
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(default)]
+pub struct NodeSpec {
+    /// Where its pods' addresses are from, if the cluster and not its network plugin hands them out.
+    #[serde(rename = "podCIDRs", skip_serializing_if = "Vec::is_empty")]
+    pub pod_cidrs: Vec<IpNet>,
+}
+
+impl NodeSpec {
+    fn is_empty(&self) -> bool {
+        self.pod_cidrs.is_empty()
     }
 }
 

@@ -7,10 +7,12 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Controller, EndpointSlice, Endpoints, Event, Metadata, Namespace, NetworkPolicy, Node, Pod, Service};
+use super::{
+    Controller, EndpointSlice, Endpoints, Event, Metadata, Namespace, NetworkPolicy, Node, OtherObject, Pod, Service,
+};
 
 /// One object of a kind the tracer reads.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub enum Object {
     Pod(Box<Pod>),
     Service(Box<Service>),
@@ -21,6 +23,7 @@ pub enum Object {
     Node(Box<Node>),
     Event(Box<Event>),
     Controller(Box<Controller>),
+    Other(Box<OtherObject>),
     /// Of a kind the tracer doesn't read, by its name for counting.
     Unread(String),
 }
@@ -75,6 +78,11 @@ impl Object {
             ("networking.k8s.io/v1", "NetworkPolicy") => Self::NetworkPolicy(decode(value)?),
             ("apps/v1", "DaemonSet" | "Deployment" | "ReplicaSet" | "StatefulSet")
             | ("batch/v1", "CronJob" | "Job") => Self::Controller(decode(value)?),
+            (version, kind) if OtherObject::is_read(version, kind) => {
+                let mut other = decode::<OtherObject>(value)?;
+                other.metadata.trim();
+                Self::Other(other)
+            }
             (_, known) if is_read(known) => Self::Unread(format!("{known} ({api_version})")),
             _ => Self::Unread(kind),
         })
@@ -151,6 +159,8 @@ pub struct Objects {
     pub events: Vec<Event>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub controllers: Vec<Controller>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub others: Vec<OtherObject>,
 }
 
 impl Objects {
@@ -166,6 +176,7 @@ impl Objects {
             Object::Node(node) => self.nodes.push(*node),
             Object::Event(event) => self.events.push(*event),
             Object::Controller(controller) => self.controllers.push(*controller),
+            Object::Other(other) => self.others.push(*other),
             Object::Unread(kind) => *unread.entry(kind).or_default() += 1,
         }
     }
@@ -182,6 +193,7 @@ impl Objects {
             nodes,
             events,
             controllers,
+            others,
         } = other;
         self.pods.extend(pods);
         self.services.extend(services);
@@ -192,6 +204,7 @@ impl Objects {
         self.nodes.extend(nodes);
         self.events.extend(events);
         self.controllers.extend(controllers);
+        self.others.extend(others);
     }
 
     pub fn len(&self) -> usize {
@@ -205,6 +218,7 @@ impl Objects {
             nodes,
             events,
             controllers,
+            others,
         } = self;
         pods.len()
             + services.len()
@@ -215,6 +229,7 @@ impl Objects {
             + nodes.len()
             + events.len()
             + controllers.len()
+            + others.len()
     }
 
     pub fn is_empty(&self) -> bool {
@@ -229,15 +244,14 @@ impl Objects {
         let pod_key = |pod: &Pod| (key(&pod.metadata), pod.metadata.uid.clone());
         sort_and_dedup(&mut self.pods, pod_key);
         sort_and_dedup(&mut self.services, |o| key(&o.metadata));
-        sort_and_dedup(&mut self.endpoint_slices, |o| {
-            (o.metadata.namespace.clone(), o.service_name().map(str::to_owned), o.metadata.name.clone())
-        });
+        sort_and_dedup(&mut self.endpoint_slices, |o| key(&o.metadata));
         sort_and_dedup(&mut self.endpoints, |o| key(&o.metadata));
         sort_and_dedup(&mut self.network_policies, |o| key(&o.metadata));
         sort_and_dedup(&mut self.namespaces, |o| key(&o.metadata));
         sort_and_dedup(&mut self.nodes, |o| key(&o.metadata));
         sort_and_dedup(&mut self.events, |o| key(&o.metadata));
-        sort_and_dedup(&mut self.controllers, |o| (o.kind, key(&o.metadata)));
+        sort_and_dedup(&mut self.controllers, |o| (o.kind.as_str(), key(&o.metadata)));
+        sort_and_dedup(&mut self.others, |o| (o.kind.clone(), key(&o.metadata)));
     }
 }
 

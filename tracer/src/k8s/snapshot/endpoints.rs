@@ -70,13 +70,7 @@ impl Snapshot {
 
     fn endpoints_by_slices(&self, service: &Service) -> ServiceEndpoints {
         let mut found = ServiceEndpoints::none(EndpointSource::EndpointSlices);
-        let wanted = (service.metadata.namespace.as_str(), Some(service.metadata.name.as_str()));
-        let slices = &self.objects.endpoint_slices;
-        let start = slices.partition_point(|slice| (slice.metadata.namespace.as_str(), slice.service_name()) < wanted);
-        let own = slices[start..].iter().take_while(|slice| {
-            slice.metadata.namespace == service.metadata.namespace && slice.service_name() == wanted.1
-        });
-        for slice in own {
+        for slice in self.slices_of(service) {
             let ports: Vec<_> = slice
                 .ports
                 .iter()
@@ -108,11 +102,7 @@ impl Snapshot {
     fn endpoints_by_object(&self, service: &Service) -> ServiceEndpoints {
         let mut found = ServiceEndpoints::none(EndpointSource::Endpoints);
         let (namespace, name) = (&service.metadata.namespace, &service.metadata.name);
-        let own = self
-            .objects
-            .endpoints
-            .iter()
-            .find(|entry| entry.metadata.namespace == *namespace && entry.metadata.name == *name);
+        let own = self.objects.endpoints.named(namespace, name).next();
         for subset in own.into_iter().flat_map(|endpoints| &endpoints.subsets) {
             for (ready, addresses) in [(true, &subset.addresses), (false, &subset.not_ready_addresses)] {
                 for endpoint in addresses.iter().filter_map(|address| from_subset(subset, address)) {

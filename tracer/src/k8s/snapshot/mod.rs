@@ -1,12 +1,16 @@
-//! The state of a cluster at one moment, indexed for the questions an incident asks.
+//! The state of a cluster, indexed for the questions an incident asks.
 //!
-//! Immutable: a watch builds a new one and swaps it in. It serializes as its objects in a fixed order, so a capture file
-//! carries it and equal states give equal bytes; the indexes are rebuilt on load.
+//! A watch changes it object by object; each change leaves behind what undoes it, so that the snapshot can be put back to
+//! the time of an event ([`Snapshot::as_of`]) and every question is answered as of then. It serializes as its objects in a
+//! fixed order, so a capture file carries it and equal states give equal bytes; the indexes are rebuilt on load.
 
 mod endpoints;
 mod index;
 mod near_miss;
+mod past;
 mod services;
+mod store;
+mod table;
 #[cfg(test)]
 mod tests;
 mod workload;
@@ -15,18 +19,27 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::model::{Controller, ControllerKind, Event, Labels, Namespace, NetworkPolicy, Node, Objects, Pod, Service};
-use index::{Index, Owner};
+use super::model::{
+    Controller, ControllerKind, EndpointSlice, Event, Labels, Namespace, NetworkPolicy, Node, Object, Objects,
+    OtherObject, Pod, Service,
+};
+use crate::event::Ktime;
+use index::{Index, Owner, is_called};
+use past::Past;
+use store::Store;
 
 pub use endpoints::{Endpoint, EndpointPort, EndpointSource, ServiceEndpoints};
 pub use near_miss::NearMiss;
+pub use store::{Change, Collection, ObjectRef};
+pub use table::Listed;
 pub use workload::Workload;
 
 /// Indexed cluster state.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
-    objects: Objects,
+    objects: Store,
     index: Index,
+    past: Past,
 }
 
 /// Who an address belongs to.
@@ -34,16 +47,18 @@ pub struct Snapshot {
 pub enum AddressOwner<'a> {
     /// Never a `hostNetwork` pod: its address is the node's, shared with everything else there.
     Pod(&'a Pod),
+    /// A pod that had it and is gone, while nobody else has it.
+    Departed(&'a Pod),
     Service(&'a Service),
     Node(&'a Node),
 }
 
 impl Snapshot {
     /// Indexes the objects. Of two with the same name the later one counts.
-    pub fn new(mut objects: Objects) -> Self {
-        objects.normalize();
+    pub fn new(objects: Objects) -> Self {
+        let objects = Store::new(objects);
         let index = Index::new(&objects);
-        Self { objects, index }
+        Self { objects, index, past: Past::default() }
     }
 
     /// Nothing known: what a node without an API and without a dump has.
@@ -59,84 +74,149 @@ impl Snapshot {
     pub fn merge(snapshots: impl IntoIterator<Item = Self>) -> Self {
         let mut objects = Objects::default();
         for snapshot in snapshots {
-            objects.append(snapshot.objects);
+            objects.append(snapshot.objects.into_objects());
         }
         Self::new(objects)
     }
 
-    pub fn objects(&self) -> &Objects {
-        &self.objects
+    /// The objects alone, in order.
+    pub fn into_objects(self) -> Objects {
+        self.objects.into_objects()
     }
 
-    pub fn pods(&self) -> &[Pod] {
-        &self.objects.pods
+    /// Makes a change that became known at that time, which is no earlier than that of the change before.
+    pub fn apply(&mut self, at: Ktime, change: Change) {
+        self.present();
+        if let Some(undo) = self.objects.apply(&mut self.index, change) {
+            self.past.remember(at, undo);
+        }
     }
 
-    pub fn services(&self) -> &[Service] {
-        &self.objects.services
+    /// Makes a change that belongs to the beginning: there is no state before it.
+    pub fn begin_with(&mut self, change: Change) {
+        self.objects.apply(&mut self.index, change);
     }
 
-    pub fn nodes(&self) -> &[Node] {
-        &self.objects.nodes
+    /// Puts the snapshot back to that time, as far as the history goes; whether that made a difference.
+    pub fn as_of(&mut self, at: Ktime) -> bool {
+        let mut moved = false;
+        self.past.put_back_to(at);
+        while let Some((then, change)) = self.past.pop_undone(at) {
+            moved = true;
+            if let Some(undo) = self.objects.apply(&mut self.index, change) {
+                self.past.push_done(then, undo);
+            }
+        }
+        while let Some((then, change)) = self.past.pop_done(at) {
+            moved = true;
+            if let Some(redo) = self.objects.apply(&mut self.index, change) {
+                self.past.push_undone(then, redo);
+            }
+        }
+        moved
     }
 
-    /// A pod by its UID, or by the config hash that the kubelet uses in place of a static pod's UID in paths.
+    /// Brings the snapshot back to the present.
+    pub fn present(&mut self) {
+        if !self.past.is_present() {
+            self.as_of(Ktime::MAX);
+        }
+    }
+
+    /// How many changes were forgotten before their time because there were too many.
+    pub fn forgotten(&self) -> u64 {
+        self.past.forgotten()
+    }
+
+    /// Whether the snapshot holds exactly this object.
+    pub fn holds(&self, object: &Object) -> bool {
+        self.objects.holds(object)
+    }
+
+    /// Whether there is an object in that place.
+    pub fn has(&self, place: &ObjectRef) -> bool {
+        self.objects.has(place)
+    }
+
+    pub fn count(&self, collection: Collection) -> usize {
+        self.objects.len(collection)
+    }
+
+    /// The places of all objects of a table.
+    pub fn refs(&self, collection: Collection) -> Vec<ObjectRef> {
+        self.objects.refs(collection)
+    }
+
+    pub fn pods(&self) -> Listed<'_, Pod> {
+        self.objects.pods.iter()
+    }
+
+    pub fn services(&self) -> Listed<'_, Service> {
+        self.objects.services.iter()
+    }
+
+    pub fn nodes(&self) -> Listed<'_, Node> {
+        self.objects.nodes.iter()
+    }
+
+    /// Kinds of which only names are known.
+    pub fn others(&self) -> Listed<'_, OtherObject> {
+        self.objects.others.iter()
+    }
+
+    /// A pod by its UID, or by the config hash that the kubelet uses in place of a static pod's UID in paths; also one
+    /// that is gone, as far as the history goes.
     pub fn pod_by_uid(&self, uid: &str) -> Option<&Pod> {
-        self.index.pod_by_uid(uid).map(|at| &self.objects.pods[at])
+        let known = self.index.pod(uid).and_then(|slot| self.objects.pods.get(slot));
+        known.filter(|pod| is_called(pod, uid)).or_else(|| self.past.pod_by_uid(uid))
+    }
+
+    /// The pod as it was told soon after the time to which the snapshot is put back: what its containers came to is told
+    /// later than it happens.
+    pub fn soon_after<'a>(&'a self, pod: &'a Pod) -> &'a Pod {
+        self.past.soon_after(&pod.metadata.uid).unwrap_or(pod)
     }
 
     /// A pod by name; where a deleted and a recreated one are both known, the one that lives, else the newest.
     pub fn pod(&self, namespace: &str, name: &str) -> Option<&Pod> {
-        let pods = in_namespace(&self.objects.pods, namespace, |pod| &pod.metadata.namespace);
-        let start = pods.partition_point(|pod| pod.metadata.name.as_str() < name);
-        pods[start..]
-            .iter()
-            .take_while(|pod| pod.metadata.name == name)
+        self.objects
+            .pods
+            .named(namespace, name)
             .max_by_key(|pod| (!pod.is_finished(), pod.metadata.deletion_timestamp.is_none(), created(pod)))
     }
 
     /// The pods of a namespace, by name.
-    pub fn pods_in(&self, namespace: &str) -> &[Pod] {
-        in_namespace(&self.objects.pods, namespace, |pod| &pod.metadata.namespace)
+    pub fn pods_in(&self, namespace: &str) -> Listed<'_, Pod> {
+        self.objects.pods.within(namespace)
     }
 
     /// A Service by name.
     pub fn service(&self, namespace: &str, name: &str) -> Option<&Service> {
-        self.services_in(namespace)
-            .binary_search_by(|service| service.metadata.name.as_str().cmp(name))
-            .ok()
-            .map(|at| &self.services_in(namespace)[at])
+        self.objects.services.named(namespace, name).next()
     }
 
     /// The Services of a namespace, by name.
-    pub fn services_in(&self, namespace: &str) -> &[Service] {
-        in_namespace(&self.objects.services, namespace, |service| &service.metadata.namespace)
+    pub fn services_in(&self, namespace: &str) -> Listed<'_, Service> {
+        self.objects.services.within(namespace)
     }
 
     /// The NetworkPolicies of a namespace, by name.
-    pub fn policies_in(&self, namespace: &str) -> &[NetworkPolicy] {
-        in_namespace(&self.objects.network_policies, namespace, |policy| &policy.metadata.namespace)
+    pub fn policies_in(&self, namespace: &str) -> Listed<'_, NetworkPolicy> {
+        self.objects.network_policies.within(namespace)
     }
 
     pub fn namespace(&self, name: &str) -> Option<&Namespace> {
-        let namespaces = &self.objects.namespaces;
-        namespaces.binary_search_by(|item| item.metadata.name.as_str().cmp(name)).ok().map(|at| &namespaces[at])
+        self.objects.namespaces.named("", name).next()
     }
 
     pub fn node(&self, name: &str) -> Option<&Node> {
-        self.objects.nodes.iter().chain(self.index.derived_nodes()).find(|node| node.metadata.name == name)
+        self.objects.nodes.named("", name).next().or_else(|| self.index.host_named(name))
     }
 
     /// An owner kind by name, where the dump or watch holds it.
     pub fn controller(&self, kind: ControllerKind, namespace: &str, name: &str) -> Option<&Controller> {
-        let wanted = (kind, namespace, name);
         let controllers = &self.objects.controllers;
-        controllers
-            .binary_search_by(|item| {
-                (item.kind, item.metadata.namespace.as_str(), item.metadata.name.as_str()).cmp(&wanted)
-            })
-            .ok()
-            .map(|at| &controllers[at])
+        controllers.get(controllers.find((kind.as_str(), namespace, name))?)
     }
 
     /// The events about an object, oldest first.
@@ -152,21 +232,39 @@ impl Snapshot {
 
     /// Whose address this is. Pods that have ended own theirs only while no other pod does.
     pub fn owner_of(&self, address: IpAddr) -> Option<AddressOwner<'_>> {
-        Some(match self.index.owner(address.to_canonical())? {
-            Owner::Pod(at) => AddressOwner::Pod(&self.objects.pods[at as usize]),
-            Owner::Service(at) => AddressOwner::Service(&self.objects.services[at as usize]),
-            Owner::Node(at) => AddressOwner::Node(&self.objects.nodes[at as usize]),
-            Owner::DerivedNode(at) => AddressOwner::Node(&self.index.derived_nodes()[at as usize]),
-        })
+        let address = address.to_canonical();
+        let Some(owner) = self.index.owner(address) else {
+            return self.past.pod_at(address).map(AddressOwner::Departed);
+        };
+        let objects = &self.objects;
+        match owner {
+            Owner::Pod(slot) => objects.pods.get(slot).map(AddressOwner::Pod),
+            Owner::ClusterIp(slot) | Owner::External(slot) => objects.services.get(slot).map(AddressOwner::Service),
+            Owner::Node(slot) => objects.nodes.get(slot).map(AddressOwner::Node),
+            Owner::Host(slot) => {
+                let host = self.index.host(slot)?;
+                Some(AddressOwner::Node(self.objects.nodes.named("", &host.metadata.name).next().unwrap_or(host)))
+            }
+        }
     }
 
-    /// Whether the address is a pod's, a Service's or a node's.
+    /// Whether the address is a pod's, a Service's or a node's, was a pod's a moment ago, or is one that pods are given.
     pub fn is_in_cluster(&self, address: IpAddr) -> bool {
-        self.index.owner(address.to_canonical()).is_some()
+        let of_pods = |node: &Node| node.spec.pod_cidrs.iter().any(|cidr| cidr.contains(&address.to_canonical()));
+        self.owner_of(address).is_some() || self.nodes().any(of_pods)
     }
 
     pub fn is_pod_ready(&self, pod: &Pod) -> bool {
         pod.is_ready()
+    }
+
+    /// The EndpointSlices of a Service.
+    fn slices_of(&self, service: &Service) -> impl Iterator<Item = &EndpointSlice> {
+        let (namespace, name) = (&service.metadata.namespace, &service.metadata.name);
+        let slots = self.index.slices(namespace, name).iter();
+        slots
+            .filter_map(|slot| self.objects.endpoint_slices.get(*slot))
+            .filter(move |slice| slice.metadata.namespace == *namespace && slice.service_name() == Some(name))
     }
 }
 
@@ -191,13 +289,6 @@ impl<'de> Deserialize<'de> for Snapshot {
 /// RFC 3339 in UTC sorts as text; absent sorts first.
 fn created(pod: &Pod) -> Option<&str> {
     pod.metadata.creation_timestamp.as_deref()
-}
-
-/// The slice of a namespace within objects sorted by namespace first.
-fn in_namespace<'a, T>(items: &'a [T], namespace: &str, of: impl Fn(&T) -> &String) -> &'a [T] {
-    let start = items.partition_point(|item| of(item).as_str() < namespace);
-    let length = items[start..].partition_point(|item| of(item).as_str() == namespace);
-    &items[start..start + length]
 }
 
 /// Whether a plain (`matchLabels` style) selector selects an object with these labels.

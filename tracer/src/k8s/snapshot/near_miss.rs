@@ -27,7 +27,6 @@ impl Snapshot {
         }
         let mut misses: Vec<(u32, NearMiss<'_>)> = self
             .pods_in(&service.metadata.namespace)
-            .iter()
             .filter(|pod| !pod.is_finished())
             .filter_map(|pod| self.near_miss(service, pod))
             .collect();
@@ -77,7 +76,7 @@ impl Snapshot {
     }
 
     fn is_selected_elsewhere(&self, service: &Service, pod: &Pod) -> bool {
-        self.services_in(&pod.metadata.namespace).iter().any(|other| {
+        self.services_in(&pod.metadata.namespace).any(|other| {
             other.metadata.name != service.metadata.name
                 && !other.spec.selector.is_empty()
                 && selects(&other.spec.selector, &pod.metadata.labels)

@@ -17,18 +17,18 @@ impl Snapshot {
     /// external address with that port, or a node port on a node's address.
     pub fn service_at(&self, address: IpAddr, port: u16, protocol: Protocol) -> Option<&Service> {
         let address = address.to_canonical();
-        if let Some(shared) = self.index.external.get(&address) {
-            let mut services = shared.iter().map(|at| &self.objects.services[*at as usize]);
-            if let Some(service) = services.find(|service| self.service_port(service, port, protocol).is_some()) {
-                return Some(service);
-            }
+        let of = |slots: &[u32], matches: fn(&ServicePort) -> Option<u16>| {
+            let mut services = slots.iter().filter_map(|slot| self.objects.services.get(*slot));
+            let serves = |entry: &ServicePort| matches(entry) == Some(port) && entry.protocol == protocol;
+            services.find(|service| service.spec.ports.iter().any(serves))
+        };
+        if let Some(service) = of(self.index.external(address), |entry| Some(entry.port)) {
+            return Some(service);
         }
         match self.owner_of(address)? {
             AddressOwner::Service(service) => Some(service),
-            AddressOwner::Node(_) => self.objects.services.iter().find(|service| {
-                service.spec.ports.iter().any(|entry| entry.node_port == Some(port) && entry.protocol == protocol)
-            }),
-            AddressOwner::Pod(_) => None,
+            AddressOwner::Node(_) => of(self.index.node_port(port, protocol), |entry| entry.node_port),
+            AddressOwner::Pod(_) | AddressOwner::Departed(_) => None,
         }
     }
 
@@ -44,7 +44,7 @@ impl Snapshot {
 
     fn matching_pods<'a>(&'a self, service: &'a Service) -> impl Iterator<Item = &'a Pod> {
         let selector = &service.spec.selector;
-        let pods = self.pods_in(&service.metadata.namespace).iter();
+        let pods = self.pods_in(&service.metadata.namespace);
         pods.filter(move |pod| !selector.is_empty() && selects(selector, &pod.metadata.labels))
     }
 
@@ -60,7 +60,7 @@ impl Snapshot {
                     || (!pod.spec.host_network && pod.addresses().any(|address| address == endpoint.address))
             })
         };
-        self.services_in(&pod.metadata.namespace).iter().filter(behind).collect()
+        self.services_in(&pod.metadata.namespace).filter(behind).collect()
     }
 
     /// The port on the pod that a Service port leads to. `None` when the pod has no container port of that name, in

@@ -32,6 +32,7 @@ pub(crate) struct Trouble {
 /// The trouble that keeps the pod from answering, if its state names one. Init containers come first: nothing else runs
 /// before they have ended.
 pub(crate) fn trouble(snapshot: &Snapshot, pod: &Pod) -> Option<Trouble> {
+    let pod = snapshot.soon_after(pod);
     if let Some(what) = node::eviction(pod).or_else(|| node::tainted(snapshot, pod)) {
         return Some(Trouble { cause: cause::NODE_PRESSURE, container: None, init: false, what });
     }

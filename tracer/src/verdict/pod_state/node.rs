@@ -36,7 +36,7 @@ pub(super) fn tainted(snapshot: &Snapshot, pod: &Pod) -> Option<String> {
         .sum();
     (nodes.parse() == Ok(pressed)).then(|| {
         let names: Vec<&str> =
-            snapshot.nodes().iter().filter(|n| pressure(n).is_some()).map(|n| n.metadata.name.as_str()).collect();
+            snapshot.nodes().filter(|n| pressure(n).is_some()).map(|n| n.metadata.name.as_str()).collect();
         let names = if names.is_empty() { String::new() } else { format!(" (under pressure: {})", names.join(", ")) };
         format!("isn't scheduled: {}{names}", super::cut(message))
     })

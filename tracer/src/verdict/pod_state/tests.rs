@@ -16,7 +16,7 @@ fn found(status: &str, reason: &str, message: &str) -> String {
     );
     let yaml = format!("{POD}{status}}}}}\n---\n{event}\n");
     let snapshot = Snapshot::new(dump::parse("test", yaml.as_bytes()).unwrap().objects);
-    let found = trouble(&snapshot, &snapshot.pods()[0]);
+    let found = trouble(&snapshot, snapshot.pods().next().unwrap());
     found.map_or("-".to_owned(), |t| format!("{} {}", t.cause, t.container.unwrap_or_default()).trim_end().to_owned())
 }
 

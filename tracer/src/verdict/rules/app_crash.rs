@@ -24,7 +24,7 @@ pub(super) fn judge(chain: &Chain<'_>, context: &Context<'_>) -> Option<Judgemen
         _ => return None,
     };
     let idle = match &chain.leaf {
-        Leaf::Server(leaf) => leaf.exchange.met_a_closing_server(),
+        Leaf::Server(leaf) => leaf.exchange.closed_idle || leaf.exchange.met_a_closing_server(),
         leaf => matches!(leaf, Leaf::Remote(_)),
     };
     // A process that ends well may close its idle connections first.

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::{
-    correlate::{ConnectLeaf, Identity, LookupLeaf, LookupOutcome, ServerLeaf, Target, Who, service_name},
+    correlate::{ConnectLeaf, Identity, LookupLeaf, LookupOutcome, ServerLeaf, Target, Who, pid, service_name},
     event::{Drop, Exchange, Outcome, Process},
     k8s::model::{Pod, Protocol},
     verdict::{Context, Evidence, Origin, evidence},
@@ -127,7 +127,7 @@ pub(super) fn drop_evidence(context: &Context<'_>, at: u64, drop: &Drop, pod: Op
             found = found.with(name, value.as_str());
         }
     }
-    found.with("netns", drop.netns)
+    found.with("netns", context.nodes.inode(drop.netns))
 }
 
 fn place(drop: &Drop, pod: Option<&Pod>) -> String {
@@ -145,8 +145,8 @@ pub(super) fn death_evidence(context: &Context<'_>, at: u64, process: &Process) 
         (_, _, Some(code)) => format!("exited with code {code}"),
         _ => "ended".to_owned(),
     };
-    let text = format!("process {} ({}) {how}", process.tgid, process.comm);
-    evidence("process", context.at(at), text).with("pid", process.tgid).with("comm", process.comm.as_str())
+    let text = format!("process {} ({}) {how}", pid(process.tgid), process.comm);
+    evidence("process", context.at(at), text).with("pid", pid(process.tgid)).with("comm", process.comm.as_str())
 }
 
 fn signal_name(signal: u32) -> &'static str {

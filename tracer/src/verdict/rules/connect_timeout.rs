@@ -22,7 +22,7 @@ pub(super) fn judge(chain: &Chain<'_>, context: &Context<'_>) -> Option<Judgemen
         return None;
     }
     let label = target_label(&leaf.target);
-    let summary = format!("{label} doesn't answer connects, and no drop was seen on this node");
+    let summary = format!("{label} doesn't answer connects, and no drop was seen on {}", context.observed());
     let address = c.remote;
     Some(
         Judgement::new(cause::CONNECT_TIMEOUT, 0.85, summary)

@@ -73,7 +73,7 @@ fn told(
 ) -> Judgement {
     let mut origin = pod.map(|pod| pod_origin(context, pod)).unwrap_or_default();
     if origin == Origin::default() {
-        origin.node.clone_from(&context.node);
+        origin.node = context.node_of_netns(drop.netns);
     }
     Judgement::new(cause, confidence, summary)
         .origin(origin)

@@ -32,7 +32,7 @@ pub(super) fn judge(chain: &Chain<'_>, context: &Context<'_>) -> Option<Judgemen
     );
     let reached = match &leaf.reached {
         Some(who) => format!("the query reached {} and stayed there", who.label()),
-        None => "the query wasn't seen to reach a resolver on this node".to_owned(),
+        None => format!("the query wasn't seen to reach a resolver on {}", context.observed()),
     };
     let found = Judgement::new(cause::DNS_TIMEOUT, 0.95, summary)
         .because([lookup_evidence(context, leaf), evidence("dns", None, reached)])

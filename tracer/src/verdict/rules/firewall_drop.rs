@@ -65,7 +65,7 @@ fn found(
     };
     origin.address = target.backend.or(target.address).map(|a| a.to_string());
     if pod.is_none() {
-        origin.node.clone_from(&context.node);
+        origin.node = context.node_of_netns(drop.netns);
     }
     let summary = format!(
         "{mechanism}{hook} drops packets to {} {place}, and no NetworkPolicy denies the flow",

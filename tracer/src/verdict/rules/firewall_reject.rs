@@ -21,7 +21,8 @@ pub(super) fn judge(chain: &Chain<'_>, context: &Context<'_>) -> Option<Judgemen
     let (mut origin, place) = match pod {
         Some(pod) => (pod_origin(context, pod), format!("in the network namespace of {}", pod.metadata.name)),
         None => {
-            (Origin { node: context.node.clone(), ..Origin::default() }, "in the node's network namespace".to_owned())
+            let node = context.node_of_netns(drop.netns);
+            (Origin { node, ..Origin::default() }, "in the node's network namespace".to_owned())
         }
     };
     origin.address = target.backend.or(target.address).map(|a| a.to_string());

@@ -58,12 +58,12 @@ fn policy(leaf: &ConnectLeaf<'_>, service: &Service, context: &Context<'_>) -> O
     if service.is_at(remote.ip()) {
         let declared = service.spec.ports.iter().any(|p| p.port == remote.port());
         let local = declared && service.spec.internal_traffic_policy.as_deref() == LOCAL;
-        return Some(("internalTrafficPolicy", context.node.clone()?)).filter(|_| local);
+        return Some(("internalTrafficPolicy", context.node_of_netns(leaf.connect.netns)?)).filter(|_| local);
     }
     // A node's own pods and processes reach node ports whatever the policy; another node's drop isn't seen here.
     let Some(AddressOwner::Node(node)) = context.snapshot.owner_of(remote.ip()) else { return None };
     let name = &node.metadata.name;
     let local = service.spec.external_traffic_policy.as_deref() == LOCAL;
-    let elsewhere = context.node.as_ref().is_some_and(|own| own != name) && leaf.drops.is_empty();
+    let elsewhere = context.node_of_netns(leaf.connect.netns).is_some_and(|own| own != *name) && leaf.drops.is_empty();
     (local && elsewhere).then(|| ("externalTrafficPolicy", name.clone()))
 }

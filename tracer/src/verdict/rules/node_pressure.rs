@@ -9,7 +9,7 @@ use crate::{
 pub(super) fn judge(chain: &Chain<'_>, context: &Context<'_>) -> Option<Judgement> {
     let missing = Missing::by(cause::NODE_PRESSURE, chain, context)?;
     // Where the pod was; for one that no node takes, the node under pressure if there is one only.
-    let pressed: Vec<_> = context.snapshot.nodes().iter().filter(|node| pressure(node).is_some()).collect();
+    let pressed: Vec<_> = context.snapshot.nodes().filter(|node| pressure(node).is_some()).collect();
     let node = missing.first().and_then(|pod| pod.spec.node_name.clone()).or_else(|| match pressed.as_slice() {
         [only] => Some(only.metadata.name.clone()),
         _ => None,

@@ -17,7 +17,7 @@ pub(in crate::verdict) fn judge(chain: &Chain<'_>, context: &Context<'_>) -> Jud
         }
         Leaf::Remote(leaf) => {
             let who = target_label(&leaf.target);
-            let text = format!("{who} failed the call; it isn't observed on this node");
+            let text = format!("{who} failed the call; it isn't observed on {}", context.observed());
             (text, vec![exchange_evidence(context, &who, &leaf.exchange)])
         }
         Leaf::Connect(leaf) => {

@@ -1,5 +1,6 @@
 //! `tracer policy check`: a flow given as text, decided, and printed as text or one JSON object.
 
+mod matrix;
 mod report;
 mod target;
 #[cfg(test)]
@@ -8,6 +9,7 @@ mod tests;
 use super::{Flow, evaluate};
 use crate::k8s::Snapshot;
 
+pub use matrix::{Destination, Matrix, Refused, matrix};
 pub use report::{PartyReport, Report};
 
 /// What the user asked for can't be meant: bad syntax, or names that the cluster state doesn't hold.

@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::k8s::Snapshot;
 use crate::k8s::model::Protocol;
 use crate::k8s::policy::{Direction, Evaluation, Flow, Party, missing_allow, suggest_rule};
+use crate::k8s::snapshot::Collection;
 
 /// One answer; serializes to the `policy-check` object.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -57,7 +58,7 @@ impl Report {
                 format!("a rule asks for labels of namespace {name}, whose object the cluster state doesn't hold")
             })
             .collect();
-        if snapshot.objects().network_policies.is_empty() {
+        if snapshot.count(Collection::NetworkPolicies) == 0 {
             notes.push("the cluster state holds no NetworkPolicy at all".to_owned());
         }
         Self {

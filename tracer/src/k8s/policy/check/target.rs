@@ -79,13 +79,13 @@ fn pod<'a>(snapshot: &'a Snapshot, namespace: &str, name: &str) -> Result<&'a Po
         return Err(is_service(snapshot, service, &format!("{namespace}/{name}")));
     }
     let known = snapshot.pods_in(namespace);
-    if known.is_empty() {
+    if known.clone().next().is_none() {
         return Err(UsageError(format!(
             "no pod `{namespace}/{name}`: the cluster state holds no pod in namespace {namespace}"
         )));
     }
     // Pods that begin alike are those of the workload that was meant.
-    let mut names: Vec<_> = known.iter().map(|pod| pod.metadata.name.as_str()).collect();
+    let mut names: Vec<_> = known.map(|pod| pod.metadata.name.as_str()).collect();
     names.sort_by_key(|known| (!known.starts_with(name), *known));
     names.dedup();
     let more = if names.len() > LISTED { ", …" } else { "" };

@@ -2,7 +2,7 @@
 
 use rstest::rstest;
 
-use super::{Report, UsageError, check};
+use super::{Report, UsageError, check, matrix};
 use crate::k8s::{Snapshot, dump};
 
 const CLUSTER: &str = "
@@ -114,4 +114,32 @@ fn absent_facts_are_absent_fields() {
 #[case::service_by_address("shop/cart-5d4", "10.96.0.9:6379", "`10.96.0.9` is Service shop/redis; policies apply to the pods behind it: try shop/redis-0:6379")]
 fn what_cannot_be_meant_is_a_usage_error(#[case] from: &str, #[case] to: &str, #[case] expected: &str) {
     assert_eq!(ask(from, to).unwrap_err().to_string(), expected);
+}
+
+#[test]
+fn a_matrix_says_who_reaches_whom() {
+    let admin = "
+apiVersion: v1
+kind: Pod
+metadata: {namespace: ops, name: admin, labels: {app: admin}}
+spec: {nodeName: n1, containers: [{name: c}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {namespace: shop, name: admin, labels: {app: admin}}
+spec: {nodeName: n1, containers: [{name: c}]}
+";
+    let mut objects = dump::parse("test", CLUSTER.as_bytes()).unwrap().objects;
+    objects.append(dump::parse("test", admin.as_bytes()).unwrap().objects);
+    let snapshot = Snapshot::new(objects);
+    // The same labels in another namespace admit nobody.
+    insta::assert_snapshot!(matrix(&snapshot, "shop").unwrap(), @r"
+    shop/StatefulSet/redis:6379/TCP
+      ✓ shop/Pod/admin
+      ✓ shop/StatefulSet/redis
+      ✗ ops/Pod/admin         ingress: shop/default-deny, shop/redis-allow-admin
+      ✗ shop/Deployment/cart  ingress: shop/default-deny, shop/redis-allow-admin
+      ✗ outside               ingress: shop/default-deny, shop/redis-allow-admin
+    ");
+    assert!(matrix(&snapshot, "nowhere").is_err());
 }

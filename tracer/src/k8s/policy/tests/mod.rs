@@ -133,7 +133,7 @@ fn a_suggestion_is_a_rule_to_paste() {
 
 #[test]
 fn labels_that_only_look_like_other_types_are_quoted() {
-    let mut snapshot = cluster("shop: {podSelector: {}}").objects().clone();
+    let mut snapshot = cluster("shop: {podSelector: {}}").into_objects();
     for pod in &mut snapshot.pods {
         pod.metadata.labels.insert("app".to_owned(), "1".to_owned());
     }

@@ -159,7 +159,7 @@ fn a_flow_is_denied_by(#[case] policies: &str, #[case] from: &str, #[case] to: &
     let snapshot = cluster(policies);
     let report = check(&snapshot, from, to).unwrap();
     let Some(suggestion) = report.suggestion else { return };
-    let mut objects = snapshot.objects().clone();
+    let mut objects = snapshot.into_objects();
     for (direction, party) in [("egress", &report.from), ("ingress", &report.to)] {
         let Some(namespace) = party.namespace.as_ref().filter(|_| suggestion.contains(&format!("{direction}:\n"))) else {
             continue;

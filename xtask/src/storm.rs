@@ -1,0 +1,62 @@
+//! `cargo xtask storm`: builds the tracer and the test cluster, and hands over to `tracer-storm`, whose standard output it
+//! is.
+
+use std::path::Path;
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context as _, Result, bail};
+use clap::Args;
+
+use crate::cargo;
+use crate::{Output, demo, fail, test};
+
+#[derive(Args)]
+pub(crate) struct Storm {
+    /// Chooses what breaks where and when
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// How long it lasts, in seconds
+    #[arg(long, default_value = "60s", value_parser = seconds)]
+    duration: u64,
+    /// Only these scenarios, by name
+    #[arg(long, value_name = "NAME")]
+    only: Vec<String>,
+    /// What to print on standard output
+    #[arg(short, long, value_enum, default_value = "text")]
+    output: Output,
+}
+
+impl Storm {
+    /// The storm's own exit code (1 where a target is missed), or 1 when it couldn't be started.
+    pub(crate) fn run(&self) -> ExitCode {
+        let status = demo::prepare().and_then(|()| self.command().status().context("can't start `tracer-storm`"));
+        match status {
+            // A signal leaves no code.
+            Ok(status) => ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1)),
+            Err(error) => fail(&error),
+        }
+    }
+
+    fn command(&self) -> Command {
+        let mut command = cargo::program(Path::new(&test::binary("tracer-storm")));
+        command.arg("--tracer").arg(test::binary("tracer"));
+        command.args(["--seed", &self.seed.to_string(), "--seconds", &self.duration.to_string()]);
+        command.args(self.only.iter().flat_map(|name| ["--only", name]));
+        if self.output == Output::Json {
+            command.args(["-o", "json"]);
+        }
+        command
+    }
+}
+
+/// A storm as a step of a longer run, always the same one, with what the tests have built.
+pub(crate) fn check() -> Result<()> {
+    cargo::run(&mut Storm { seed: 1, duration: 60, only: Vec::new(), output: Output::Text }.command())
+}
+
+fn seconds(text: &str) -> Result<u64> {
+    let Some(seconds) = text.strip_suffix('s').and_then(|digits| digits.parse().ok()).filter(|s| *s >= 20) else {
+        bail!("give whole seconds, at least 20, as in `60s`");
+    };
+    Ok(seconds)
+}
