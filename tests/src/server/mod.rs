@@ -112,7 +112,7 @@ impl Server {
         let app = app_binary()?.display().to_string();
         let above = directory.parent().context("a pod's directory lies in the cluster's")?;
         let authority = tls::authority_file(above).display().to_string();
-        let pod = plan.pods.iter().find(|pod| directory.ends_with(&pod.name)).context("a pod without a plan")?;
+        let pod = plan.pods.iter().find(|pod| directory.ends_with(pod.directory())).context("a pod without a plan")?;
         Ok(match self {
             Self::None => None,
             Self::App { port, model, keep_alive_ms, routes, spare_descriptors, backlog } => {

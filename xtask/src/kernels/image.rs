@@ -71,10 +71,11 @@ impl Archive {
         let package = newest(&names, series).with_context(|| {
             format!("none of the suites has a kernel {series}; delete {} to ask again", self.home.display())
         })?;
-        // Since 7.1 the image and its modules are packages of their own.
+        // Since 7.1 the image, its modules and their lists are packages of their own, of the same version.
+        let version = package.strip_prefix("linux-image-").unwrap_or(&package);
         let depends = cargo::output(self.apt("apt-cache").args(["depends", "--important", &package]))?;
         let parts = depends.lines().filter_map(|line| line.trim().strip_prefix("Depends: "));
-        let parts = parts.filter(|name| name.starts_with("linux-binary-") || name.starts_with("linux-modules-"));
+        let parts = parts.filter(|name| name.starts_with("linux-") && name.ends_with(version));
         let root = self.home.join("unpacked").join(&package);
         for name in [package.as_str()].into_iter().chain(parts) {
             let mut download = self.apt("apt-get");

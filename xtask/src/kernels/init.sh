@@ -38,8 +38,8 @@ part release 10 uname -r
 part doctor 60 tracer doctor -o json
 part capture 120 tracer capture --duration 1s -o json
 if [ "$TESTS" = yes ]; then
-    part hook-tests 900 hook-tests --test-threads=2
-    part demo 300 tracer-demo --tracer /usr/bin/tracer -o json
+    part hook-tests 400 hook-tests --test-threads=2
+    part demo 200 tracer-demo --tracer /usr/bin/tracer -o json
 fi
 part oops 10 sh -c 'dmesg | grep -E "BUG:|WARNING:|Oops|panic" || true'
 sync
