@@ -44,10 +44,10 @@ impl Client {
 
     /// With a node: only its pods.
     async fn start_on(server: &ApiServer, node: Option<&str>) -> Self {
-        let directory = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().expect("a directory");
         let file = directory.path().join("kubeconfig");
-        server.write_kubeconfig(&file).unwrap();
-        let mut watch = Watch::start(Source::Kubeconfig(file), node).await.unwrap();
+        server.write_kubeconfig(&file).expect("a kubeconfig");
+        let mut watch = Watch::start(Source::Kubeconfig(file), node).await.expect("a watch");
         let (snapshot, events) = watch.first(LONGEST).await;
         let mut client = Self { watch, snapshot, states: vec![], now: 0, _directory: directory };
         client.note(events);

@@ -32,12 +32,14 @@ pub enum Stat {
     Flight,
     /// HTTP requests seen.
     Requests,
+    /// TCP segments with data sent again.
+    Retransmits,
     /// Sockets older than the tracer that were given no record.
     LostExisting,
 }
 
 impl Stat {
-    pub const COUNT: usize = 13;
+    pub const COUNT: usize = 14;
     /// Every statistic with its stable name, in index order.
     pub const ALL: [(Stat, &'static str); Stat::COUNT] = [
         (Stat::LostFailures, "failures"),
@@ -52,30 +54,38 @@ impl Stat {
         (Stat::Tls, "tls"),
         (Stat::Flight, "flight"),
         (Stat::Requests, "requests"),
+        (Stat::Retransmits, "retransmits"),
         (Stat::LostExisting, "existing"),
     ];
 }
+
+/// Kinds of events in the map of what each ring lost: [`crate::event::kind`] stays below.
+pub const LOST_KINDS: u32 = 32;
+/// Entries of that map: [`LOST_KINDS`] for each of the two rings, failures first.
+pub const LOST: u32 = 2 * LOST_KINDS;
 
 /// Key of the success counters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct CounterKey {
     pub cgroup_id: u64,
+    /// Whom the client called; zero for servers, who may have any number of callers.
     pub peer: [u8; 16],
     /// Server port the requests go to.
     pub port: u16,
-    pub role: u16,
-    pub pad: u32,
+    pub status: u16,
+    /// The method's first two letters: no two known methods share them.
+    pub method: [u8; 2],
+    pub role: u8,
+    pub pad: u8,
 }
 
 /// Requests counted in the kernel, per CPU.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Counter {
-    /// By status class: `[0]` anything else, `[1]` 1xx … `[5]` 5xx.
-    pub status_class: [u64; 6],
     pub latency_sum_ns: u64,
     pub latency: [u64; LATENCY_BUCKETS],
 }
 
-const _: () = assert!(size_of::<CounterKey>() == 32 && size_of::<Counter>() == 216);
+const _: () = assert!(size_of::<CounterKey>() == 32 && size_of::<Counter>() == 168);

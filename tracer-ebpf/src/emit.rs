@@ -5,30 +5,31 @@ use core::mem::MaybeUninit;
 use aya_ebpf::maps::ring_buf::RingBufEntry;
 use tracer_common::{
     event::{Exchange, Header, kind},
-    stats::Stat,
+    stats::{LOST_KINDS, Stat},
 };
 
 use crate::{
     kernel,
-    maps::{EVENTS, FAILURES, count},
+    maps::{EVENTS, FAILURES, count, count_lost},
 };
 
 /// Which ring an event goes to.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ring {
-    Failures,
-    Events,
+    Failures = 0,
+    Events = 1,
 }
 
 /// Reserves an event, or counts its loss. The kernel zeroes nothing, so callers fill every field.
 #[inline(always)]
-pub(crate) fn reserve<T: 'static>(ring: Ring) -> Option<RingBufEntry<T>> {
+pub(crate) fn reserve<T: 'static>(ring: Ring, kind: u16) -> Option<RingBufEntry<T>> {
     let (entry, lost) = match ring {
         Ring::Failures => (FAILURES.reserve::<T>(0), Stat::LostFailures),
         Ring::Events => (EVENTS.reserve::<T>(0), Stat::LostEvents),
     };
     if entry.is_none() {
         count(lost);
+        count_lost(ring as u32 * LOST_KINDS + (u32::from(kind) & (LOST_KINDS - 1)));
     }
     entry
 }
@@ -44,7 +45,9 @@ pub(crate) fn header<T>(event: u16) -> Header {
 /// Emits one value.
 #[inline(always)]
 pub(crate) fn emit<T: 'static>(ring: Ring, value: T) {
-    if let Some(mut entry) = reserve::<T>(ring) {
+    // SAFETY: every event begins with its header.
+    let kind = unsafe { (*(&raw const value).cast::<Header>()).kind };
+    if let Some(mut entry) = reserve::<T>(ring, kind) {
         entry.write(value);
         entry.submit(0);
     }
@@ -53,7 +56,7 @@ pub(crate) fn emit<T: 'static>(ring: Ring, value: T) {
 /// Emits one exchange with its captured heads. It is too large for the stack: everything is copied in place.
 #[inline(always)]
 pub(crate) fn exchange(ring: Ring, sock: u64, conn: *const tracer_common::conn::Conn, slot: usize) {
-    let Some(mut entry) = reserve::<Exchange>(ring) else { return };
+    let Some(mut entry) = reserve::<Exchange>(ring, kind::EXCHANGE) else { return };
     let slot = slot & (tracer_common::limits::PIPELINE - 1);
     let event: *mut Exchange = MaybeUninit::as_mut_ptr(&mut entry);
     let key = tracer_common::conn::HeadKey { sock, slot: slot as u64 };

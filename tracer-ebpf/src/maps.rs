@@ -10,7 +10,7 @@ use tracer_common::{
     conn::{Conn, HeadKey},
     event::{DnsKey, DnsPending, FlightRecord, Heads, PacketTuple, PendingConnect, PendingSyn, SynKey},
     limits::FLIGHT_RECORDS,
-    stats::{Counter, CounterKey, Stat},
+    stats::{Counter, CounterKey, LOST, Stat},
 };
 
 const NO_PREALLOC: u32 = aya_ebpf::bindings::BPF_F_NO_PREALLOC;
@@ -52,6 +52,9 @@ pub(crate) static TAKEN_OVER: Array<u64> = Array::with_max_entries(1, 0);
 /// Losses and skips.
 #[map]
 pub(crate) static STATS: PerCpuArray<u64> = PerCpuArray::with_max_entries(Stat::COUNT as u32, 0);
+/// What the rings lost, by ring and kind of event.
+#[map(name = "LOST")]
+pub(crate) static LOST_EVENTS: PerCpuArray<u64> = PerCpuArray::with_max_entries(LOST, 0);
 /// The flight recorder: exchanges that went well, overwritten, read only after a failure.
 #[map]
 pub(crate) static FLIGHT: Array<FlightRecord> = Array::with_max_entries(FLIGHT_RECORDS, MMAPABLE);
@@ -73,7 +76,18 @@ const fn zeroed<T>() -> T {
 /// Adds one to a statistic.
 #[inline(always)]
 pub(crate) fn count(stat: Stat) {
-    if let Some(value) = STATS.get_ptr_mut(stat as u32) {
+    add_one(&STATS, stat as u32);
+}
+
+/// Adds one to what a ring lost of a kind.
+#[inline(always)]
+pub(crate) fn count_lost(index: u32) {
+    add_one(&LOST_EVENTS, index);
+}
+
+#[inline(always)]
+fn add_one(counts: &PerCpuArray<u64>, index: u32) {
+    if let Some(value) = counts.get_ptr_mut(index) {
         // SAFETY: a live map value of this CPU.
         unsafe { *value += 1 };
     }

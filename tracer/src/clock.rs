@@ -26,6 +26,11 @@ pub fn wall_offset_ns() -> i64 {
         .map_or(0, |(_, offset)| offset)
 }
 
+/// Nanoseconds since the Unix epoch.
+pub fn wall_ns() -> i64 {
+    read(libc::CLOCK_REALTIME) as i64
+}
+
 fn read(clock: libc::clockid_t) -> u64 {
     let mut time = MaybeUninit::<libc::timespec>::zeroed();
     // SAFETY: the pointer is valid for one `timespec`; zeroes are a valid one should the call fail (it can't for these

@@ -3,10 +3,16 @@
 //! One direction, no cycles: `kernel` (hooks, rings) → `event` (decoded, parsed by `protocol`) → `correlate` (who made
 //! whom fail) → `verdict` (why) → `sink` (text, JSON, file). `k8s` and `host` name things. `event`, `protocol`, `k8s`,
 //! `correlate` and `verdict` are pure: without the feature `kernel` nothing else is built.
+#[cfg(feature = "agent")]
+pub mod agent;
 #[cfg(feature = "kernel")]
 pub mod cli;
 #[cfg(feature = "kernel")]
 pub mod clock;
+#[cfg(feature = "agent")]
+pub mod cluster;
+#[cfg(feature = "kernel")]
+pub mod confine;
 pub mod correlate;
 pub mod event;
 mod fnv;

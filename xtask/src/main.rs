@@ -7,7 +7,9 @@ use clap::{Parser, Subcommand, ValueEnum};
 mod bench;
 mod cargo;
 mod ci;
+mod dashboards;
 mod demo;
+mod deploy;
 mod ebpf_toolchain;
 mod kernels;
 mod linking;
@@ -54,6 +56,16 @@ enum Task {
         #[command(subcommand)]
         bench: bench::Bench,
     },
+    /// Write Grafana's dashboards, `deploy/grafana`
+    Dashboards,
+    /// Write `deploy/kustomize` from the chart
+    Manifests,
+    /// Build the container image: the static binary and nothing else
+    Image,
+    /// Run the image with the manifests' privileges, and with one capability less each time; root
+    Container,
+    /// Write what is generated in `deploy/`, and check it with helm, kubectl and promtool
+    Deploy,
     /// Everything that must pass before a change lands
     Ci,
 }
@@ -74,6 +86,11 @@ fn main() -> ExitCode {
         Task::Linking(linking) => return linking.run(),
         Task::Storm(storm) => return storm.run(),
         Task::Bench { bench } => bench::run(&bench),
+        Task::Dashboards => dashboards::write(),
+        Task::Manifests => deploy::manifests::write(),
+        Task::Image => deploy::image::build(),
+        Task::Container => deploy::container::check(),
+        Task::Deploy => deploy::check(),
         Task::Ci => ci::run(),
     };
     match done {

@@ -27,6 +27,7 @@ const KERNEL: &[Kind] = &[
     ("hook tests", &["--test", "kernel"], &[]),
     ("watch tests", &["--test", "watch"], &[]),
     ("cluster tests", &["--test", "cluster"], &[]),
+    ("agent tests", &["--test", "agent"], &["--test-threads=2"]),
     ("scenarios", &["--test", "scenarios"], &[]),
     ("live scenarios", &["--test", "scenarios"], &["--live", "--sample"]),
 ];

@@ -52,6 +52,28 @@ pub mod kind {
     pub const CGROUP_RMDIR: u16 = 14;
     /// [`super::Signal`]: a connection without HTTP ended after its peer reset it, or without an answer.
     pub const CONNECTION_END: u16 = 15;
+
+    /// As its hook is called.
+    pub const fn name(kind: u16) -> &'static str {
+        match kind {
+            EXCHANGE => "exchange",
+            CONNECT => "connect",
+            TCP_RECEIVE_RESET => "tcp_receive_reset",
+            TCP_SEND_RESET => "tcp_send_reset",
+            TCP_RETRANSMIT_SKB => "tcp_retransmit_skb",
+            TCP_RETRANSMIT_SYNACK => "tcp_retransmit_synack",
+            INET_SK_ERROR_REPORT => "inet_sk_error_report",
+            ICMP_SEND => "icmp_send",
+            KFREE_SKB => "kfree_skb",
+            DNS => "dns",
+            MARK_VICTIM => "mark_victim",
+            SCHED_PROCESS_EXIT => "sched_process_exit",
+            CGROUP_MKDIR => "cgroup_mkdir",
+            CGROUP_RMDIR => "cgroup_rmdir",
+            CONNECTION_END => "connection_end",
+            _ => "other",
+        }
+    }
 }
 
 /// Begins every event.

@@ -124,7 +124,7 @@ fn answer(skb: *mut __sk_buff, key: &DnsKey, at: u32, rcode: u8) {
         return;
     }
     let ring = if rcode == 0 { Ring::Events } else { Ring::Failures };
-    if let Some(mut entry) = emit::reserve::<Dns>(ring) {
+    if let Some(mut entry) = emit::reserve::<Dns>(ring, kind::DNS) {
         // SAFETY: reserved ring memory of that size, and a live map value.
         unsafe {
             let event: *mut Dns = core::mem::MaybeUninit::as_mut_ptr(&mut entry);

@@ -131,7 +131,7 @@ fn failed(sock: u64, record: &mut Conn) {
     if kernel::task_actor(kernel::current()) == record.connector {
         record.flags |= conn_flag::SYNCHRONOUS;
     }
-    let Some(mut entry) = emit::reserve::<Connect>(Ring::Failures) else { return };
+    let Some(mut entry) = emit::reserve::<Connect>(Ring::Failures, kind::CONNECT) else { return };
     // SAFETY: reserved ring memory of that size.
     unsafe {
         let event: *mut Connect = core::mem::MaybeUninit::as_mut_ptr(&mut entry);
@@ -179,7 +179,7 @@ fn ended(sock: u64, record: &mut Conn) {
 
 #[inline(always)]
 fn report_end(sock: u64) {
-    if let Some(mut entry) = emit::reserve::<Signal>(Ring::Failures) {
+    if let Some(mut entry) = emit::reserve::<Signal>(Ring::Failures, kind::CONNECTION_END) {
         // SAFETY: reserved ring memory of that size.
         unsafe {
             let event: *mut Signal = core::mem::MaybeUninit::as_mut_ptr(&mut entry);

@@ -53,7 +53,7 @@ pub fn kfree_skb(ctx: RawTracePointContext) -> i32 {
     } else {
         let _ = DROP_SEEN.insert(packet, now, 0);
     }
-    let Some(mut entry) = emit::reserve::<SkbDrop>(Ring::Failures) else { return 0 };
+    let Some(mut entry) = emit::reserve::<SkbDrop>(Ring::Failures, kind::KFREE_SKB) else { return 0 };
     // SAFETY: reserved ring memory of that size.
     unsafe {
         let event: &mut SkbDrop = &mut *core::mem::MaybeUninit::as_mut_ptr(&mut entry);

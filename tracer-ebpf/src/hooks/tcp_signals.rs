@@ -7,6 +7,7 @@ use tracer_common::{
     Actor,
     conn::{Tls, conn_flag},
     event::{IcmpError, Signal, kind, reset_direction},
+    stats::Stat,
 };
 
 use crate::{
@@ -15,6 +16,7 @@ use crate::{
     globals::{config, offset},
     hooks::kfree_skb,
     kernel::{self, IPPROTO_TCP, read_or_zero},
+    maps::count,
 };
 
 const SYN_SENT: u8 = 2;
@@ -76,7 +78,7 @@ pub(crate) unsafe fn fill(event: *mut Signal, event_kind: u16, sock: u64) {
 
 #[inline(always)]
 fn signal(ring: Ring, event_kind: u16, sock: u64) {
-    if let Some(mut entry) = emit::reserve::<Signal>(ring) {
+    if let Some(mut entry) = emit::reserve::<Signal>(ring, event_kind) {
         // SAFETY: reserved ring memory of that size.
         unsafe { fill(core::mem::MaybeUninit::as_mut_ptr(&mut entry), event_kind, sock) };
         entry.submit(0);
@@ -103,7 +105,7 @@ pub fn tcp_send_reset(ctx: RawTracePointContext) -> i32 {
         // SAFETY: a live map value.
         unsafe { (*record).flags |= conn_flag::RST_SENT };
     }
-    let Some(mut entry) = emit::reserve::<Signal>(Ring::Failures) else { return 0 };
+    let Some(mut entry) = emit::reserve::<Signal>(Ring::Failures, kind::TCP_SEND_RESET) else { return 0 };
     // SAFETY: reserved ring memory of that size.
     unsafe {
         let event: *mut Signal = core::mem::MaybeUninit::as_mut_ptr(&mut entry);
@@ -133,6 +135,7 @@ pub fn tcp_retransmit_skb(ctx: RawTracePointContext) -> i32 {
     let record = unsafe { &mut *record };
     if read_or_zero::<u8>(sock, offset!(skc_state)) != SYN_SENT {
         record.retransmits += 1;
+        count(Stat::Retransmits);
         return 0;
     }
     record.syn_retransmits += 1;
@@ -147,7 +150,7 @@ pub fn tcp_retransmit_skb(ctx: RawTracePointContext) -> i32 {
 pub fn tcp_retransmit_synack(ctx: RawTracePointContext) -> i32 {
     let sock: u64 = ctx.arg(0);
     let request: u64 = ctx.arg(1);
-    let Some(mut entry) = emit::reserve::<Signal>(Ring::Failures) else { return 0 };
+    let Some(mut entry) = emit::reserve::<Signal>(Ring::Failures, kind::TCP_RETRANSMIT_SYNACK) else { return 0 };
     // SAFETY: reserved ring memory of that size.
     unsafe {
         let event: *mut Signal = core::mem::MaybeUninit::as_mut_ptr(&mut entry);

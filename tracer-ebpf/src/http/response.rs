@@ -143,7 +143,7 @@ fn append(heads: *mut Heads, have: u16, segment: &Segment, at: u32) -> Option<u3
 fn finish(conn: &mut Conn, sock: u64, slot: usize, heads: *mut Heads) {
     let slot = slot & (PIPELINE - 1);
     count(Stat::Requests);
-    tally(conn, slot);
+    tally(conn, slot, heads);
     let code = u32::from(conn.requests[slot].status);
     // The kubelet takes 400 and above for a failed probe (pkg/probe/http/http.go of Kubernetes).
     let probe = code >= 400 && conn.role == role::CLIENT && conn.comm[..8] == *b"kubelet\0";
@@ -172,16 +172,19 @@ pub(crate) fn finish_unanswered(conn: &mut Conn, sock: u64) {
     }
 }
 
-/// Counts the exchange by cgroup and peer.
+/// Counts the exchange by cgroup, peer, method and status.
 #[inline(always)]
-fn tally(conn: &Conn, slot: usize) {
+fn tally(conn: &Conn, slot: usize, heads: *const Heads) {
     let request = &conn.requests[slot];
     let server = conn.role == role::SERVER;
     let key = CounterKey {
         cgroup_id: conn.cgroup_id,
-        peer: conn.tuple.remote,
+        peer: if server { [0; 16] } else { conn.tuple.remote },
         port: if server { conn.tuple.local_port } else { conn.tuple.remote_port },
-        role: u16::from(conn.role),
+        status: request.status,
+        // SAFETY: a live map value, which begins with the request's head.
+        method: unsafe { *(&raw const (*heads).request).cast::<[u8; 2]>() },
+        role: conn.role,
         pad: 0,
     };
     let counter: *mut Counter = match COUNTERS.get_ptr_mut(key) {
@@ -197,13 +200,8 @@ fn tally(conn: &Conn, slot: usize) {
         }
     };
     let latency = request.response_ns.wrapping_sub(request.start_ns);
-    let class = u64::from(request.status / 100);
     // SAFETY: a live map value of this CPU.
     let counter = unsafe { &mut *counter };
-    let class = opaque(class) as usize;
-    if class < counter.status_class.len() {
-        counter.status_class[class] += 1;
-    }
     counter.latency_sum_ns += latency;
     let mut bucket = 0;
     for bound in LATENCY_BOUNDS_NS {

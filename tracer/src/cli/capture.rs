@@ -13,6 +13,7 @@ use crate::host::HostRoot;
 use crate::k8s::watch::Watch;
 use crate::kernel;
 use crate::pipeline::{Live, PipelineError, Setup, Stop};
+use crate::sink::Printer;
 
 /// For the first state of the cluster; what is late is told as it comes.
 const SNAPSHOT_PATIENCE: Duration = Duration::from_secs(60);
@@ -78,7 +79,7 @@ impl Capture {
         let snapshot = args::snapshot(&self.kube_dump)?.unwrap_or_default();
         let source = self.kube.source(&self.kube_dump)?;
         let host_root = HostRoot::new(&self.host_root);
-        let node = self.node_name.or_else(|| host_name(&host_root));
+        let node = self.node_name.or_else(|| host_root.host_name());
         let mut setup = Setup {
             node: node.clone(),
             kernel: kernel::Options {
@@ -94,7 +95,6 @@ impl Capture {
             },
             snapshot,
             cluster: None,
-            events: self.events,
             file: self.write,
         };
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -110,15 +110,10 @@ impl Capture {
                 setup.snapshot = snapshot;
                 setup.cluster = Some((watch, states));
             }
-            anyhow::Ok(Live::start(setup, sink)?.run(stop).await?)
+            let live = Live::start(setup, |offset| Printer::new(sink, self.events, offset))?;
+            anyhow::Ok(live.run(stop).await?)
         })?;
         let failed = self.fail_on_incident && finished.incidents > 0;
         Ok(if failed { Exit::Incidents } else { Exit::Fine })
     }
-}
-
-/// The host's, not that of a container.
-fn host_name(root: &HostRoot) -> Option<String> {
-    let name = std::fs::read_to_string(root.path("/proc/sys/kernel/hostname")).ok()?;
-    Some(name.trim().to_owned()).filter(|name| !name.is_empty())
 }

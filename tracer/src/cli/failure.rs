@@ -18,6 +18,10 @@ pub struct Usage(pub String);
 /// What an error means to a script.
 pub fn exit(error: &anyhow::Error) -> Exit {
     let is_usage = error.chain().any(|cause| {
+        #[cfg(feature = "agent")]
+        if cause.is::<crate::agent::config::ConfigError>() {
+            return true;
+        }
         cause.is::<Usage>()
             || cause.is::<DumpError>()
             || cause.is::<ReadError>()

@@ -5,8 +5,12 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+#[cfg(feature = "agent")]
+pub mod agent;
 pub mod args;
 pub mod capture;
+#[cfg(feature = "agent")]
+pub mod cluster;
 pub mod doctor;
 pub mod explain;
 pub mod failure;
@@ -45,12 +49,20 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Capture(capture::Capture),
+    #[cfg(feature = "agent")]
+    Agent(agent::Agent),
+    #[cfg(feature = "agent")]
+    Cluster(cluster::Cluster),
     Explain(explain::Explain),
     Policy(policy::PolicyArgs),
     Doctor(doctor::Doctor),
     /// Print the JSON schema of the lines of `-o json`
     #[command(hide = true)]
     Schema,
+    /// Print the reference of the agent's metrics
+    #[cfg(feature = "agent")]
+    #[command(hide = true)]
+    Metrics,
 }
 
 impl Cli {
@@ -61,6 +73,10 @@ impl Cli {
     pub fn run(self) -> anyhow::Result<Exit> {
         match self.command {
             Command::Capture(capture) => capture.run(),
+            #[cfg(feature = "agent")]
+            Command::Agent(agent) => agent.run(),
+            #[cfg(feature = "agent")]
+            Command::Cluster(cluster) => cluster.run(),
             Command::Explain(explain) => explain.run(),
             Command::Doctor(doctor) => Ok(if doctor.run()? { Exit::Fine } else { Exit::CannotRun }),
             // A denied flow is an answer, not a failure: `allowed` says which.
@@ -69,6 +85,11 @@ impl Cli {
                 let mut out = io::stdout().lock();
                 serde_json::to_writer_pretty(&mut out, &crate::sink::line::schema()).map_err(io::Error::from)?;
                 writeln!(out)?;
+                Ok(Exit::Fine)
+            }
+            #[cfg(feature = "agent")]
+            Command::Metrics => {
+                io::stdout().lock().write_all(crate::sink::prometheus::reference::markdown().as_bytes())?;
                 Ok(Exit::Fine)
             }
         }

@@ -6,7 +6,6 @@ use super::lookup::Lookup;
 use crate::event::{Actor, Connect, ConnectAttempt, Exchange, Ktime, Outcome, Signal};
 
 /// One outbound act of a container.
-#[expect(clippy::large_enum_variant, reason = "short-lived, and most of them are exchanges")]
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Call {
     Exchange(Exchange),

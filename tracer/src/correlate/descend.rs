@@ -35,7 +35,8 @@ impl Correlator {
             let (target, deaths) = self.remote(&client);
             let mut hop = self.target_hop(&target, client.remote);
             hop.outcome = Some(outcome(&client, until));
-            hop.duration_ms = Some(milliseconds(client.start_ns, client.end_ns.min(until)));
+            hop.lasted(client.start_ns, client.end_ns.min(until));
+            hop.key = Some(client.hop_name());
             hop.link = Some(link);
             chain.hops.push(hop);
             chain.leaf = Leaf::Remote(RemoteLeaf { exchange: client, target, deaths });
@@ -53,7 +54,8 @@ impl Correlator {
         hop.address = Some(server.local.to_string());
         let seen = client.as_ref().unwrap_or(&server);
         hop.outcome = Some(outcome(seen, until));
-        hop.duration_ms = Some(milliseconds(server.start_ns, server.end_ns.min(until)));
+        hop.lasted(server.start_ns, server.end_ns.min(until));
+        hop.key = Some(server.hop_name());
         hop.link = Some(link);
         chain.hops.push(hop);
         if chain.hops.len() > DEPTH {

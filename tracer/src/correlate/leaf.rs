@@ -6,7 +6,6 @@ use super::{
     Correlator,
     call::Call,
     chain::{Chain, ConnectLeaf, EndLeaf, Leaf, LookupLeaf, Target},
-    descend::milliseconds,
     facts::DEATH_NS,
     identity::Identity,
     lookup::{Lookup, LookupOutcome},
@@ -97,7 +96,7 @@ impl Correlator {
             }
             .to_owned(),
         );
-        hop.duration_ms = Some(milliseconds(connect.start_ns, connect.end_ns.min(until).max(connect.start_ns)));
+        hop.lasted(connect.start_ns, connect.end_ns.min(until).max(connect.start_ns));
         hop.link = Some(link);
         chain.hops.push(hop);
         let drop_pod = drops.first().and_then(|(_, d)| self.pod_of_netns(d.netns));
@@ -213,7 +212,7 @@ impl Correlator {
         if lookup.outcome == LookupOutcome::Timeout {
             let mut hop = self.target_hop(&target, lookup.resolver);
             hop.outcome = Some("DNS timeout".to_owned());
-            hop.duration_ms = Some(milliseconds(lookup.start_ns, lookup.end_ns));
+            hop.lasted(lookup.start_ns, lookup.end_ns);
             hop.link = Some(link);
             chain.hops.push(hop);
         }

@@ -31,11 +31,13 @@ mod link;
 mod lookup;
 mod nodes;
 mod options;
+mod owner;
 mod probe;
 mod symptom;
 mod window;
 
 pub(crate) use chain::{Chain, ConnectLeaf, Leaf, LookupLeaf, ServerLeaf, Target};
+pub(crate) use descend::milliseconds;
 pub(crate) use identity::{Conntrack, Identity, Who, service_name};
 pub(crate) use inquiry::Around;
 pub(crate) use leaf::ECONNREFUSED;
@@ -43,6 +45,7 @@ pub(crate) use lookup::LookupOutcome;
 pub use nodes::{MOST_NODES, Node};
 pub(crate) use nodes::{Nodes, pid};
 pub use options::{Options, Selection, Want};
+pub use owner::{Owner, Peer};
 pub(crate) use probe::{Answer, ProbeRun};
 use symptom::Symptom;
 

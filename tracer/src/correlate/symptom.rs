@@ -304,7 +304,7 @@ impl Correlator {
                 if let Call::Exchange(x) = client {
                     hop.address = Some(x.local.ip().to_string());
                     hop.outcome = Some(super::descend::outcome(x, x.end_ns));
-                    hop.duration_ms = Some(super::descend::milliseconds(x.start_ns, x.end_ns));
+                    hop.lasted(x.start_ns, x.end_ns);
                 }
                 chain.hops.push(hop);
             }

@@ -130,6 +130,12 @@ impl Exchange {
         self.outcome == Outcome::Unanswered && self.closed_idle && server_closed_first && (self.number > 0 || idled)
     }
 
+    /// [`Self::hop_key`] as incidents carry it.
+    pub fn hop_name(&self) -> String {
+        let (client, sequence) = self.hop_key();
+        format!("{client}#{sequence:08x}")
+    }
+
     /// A failing status, or none.
     pub fn failed(&self, min_status: u16) -> bool {
         match self.outcome {

@@ -61,7 +61,8 @@ fn port_and_state(line: &str) -> Option<(u16, &str)> {
 pub fn conntrack(proc: &Proc, pid: u32) -> io::Result<Conntrack> {
     let names = ["net/netfilter/nf_conntrack_count", "net/netfilter/nf_conntrack_max"];
     let numbers = sysctls(proc, pid, &names)?;
-    let number = |at: usize| numbers[at].trim().parse().map_err(|_| io::Error::from(io::ErrorKind::InvalidData));
+    let number =
+        |at: usize| numbers[at].trim().parse().map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error));
     // Absent without CONFIG_NF_CONNTRACK_PROCFS.
     let statistics = proc.read(pid, "net/stat/nf_conntrack").unwrap_or_default();
     Ok(Conntrack { count: number(0)?, max: number(1)?, insert_failed: column(&statistics, "insert_failed") })

@@ -23,6 +23,12 @@ impl HostRoot {
         &self.0
     }
 
+    /// The host's name, not that of a container.
+    pub fn host_name(&self) -> Option<String> {
+        let name = std::fs::read_to_string(self.path("/proc/sys/kernel/hostname")).ok()?;
+        Some(name.trim().to_owned()).filter(|name| !name.is_empty())
+    }
+
     /// The process lives in the host's own file system.
     pub fn is_own(&self) -> bool {
         self.0 == Path::new("/")

@@ -49,6 +49,15 @@ pub use names::KernelNames;
 #[cfg(feature = "kernel")]
 pub use start::{Kernel, Options, Session, StartError};
 
+/// Lets the kernel count runs and time of all eBPF programs until the descriptor is closed.
+///
+/// # Errors
+/// Where the kernel refuses: before 5.8, or without CAP_SYS_ADMIN.
+#[cfg(feature = "kernel")]
+pub fn count_runs() -> std::io::Result<std::os::fd::OwnedFd> {
+    aya::sys::enable_stats(aya::sys::Stats::RunTime).map_err(|error| error.io_error)
+}
+
 #[cfg(feature = "kernel")]
 #[cfg(test)]
 mod tests;

@@ -48,6 +48,11 @@ impl Check {
     fn new(name: impl Into<String>, status: Status, detail: impl Into<String>, remedy: Option<&str>) -> Self {
         Self { name: name.into(), status, detail: detail.into(), remedy: remedy.map(str::to_owned) }
     }
+
+    /// A capability that the tracer can do without, and misses.
+    pub(super) fn is_lesser_privilege(&self) -> bool {
+        self.status == Status::Degraded && self.name.starts_with("CAP_")
+    }
 }
 
 /// Everything looked at, and what was found on the way.

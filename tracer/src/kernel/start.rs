@@ -80,6 +80,8 @@ pub struct Session {
     pub features: Features,
     /// Fields that the kernel lacks.
     pub missing_offsets: Vec<Missing>,
+    /// Privileges that are missing, each with what is not seen for it.
+    pub missing_privileges: Vec<String>,
     /// Where cgroup v2 is.
     pub cgroup_mount: cgroups::Mount,
     /// The observed subtree's id and path below the root, where only a subtree is observed.
@@ -99,6 +101,7 @@ impl Kernel {
             checks.iter().filter(|check| check.status == Status::Missing).map(sentence).collect();
         // Without offsets there is always a failed check that says so.
         let (Some(offsets), true) = (offsets, missing.is_empty()) else { return Err(StartError::Preflight(missing)) };
+        let missing_privileges = checks.iter().filter(|check| check.is_lesser_privilege()).map(sentence).collect();
         let cgroup_mount = cgroups::find_mount(&options.host_root)?;
         let (directory, cgroup) = subtree(&cgroup_mount.path, options.cgroup.as_deref())?;
 
@@ -116,7 +119,7 @@ impl Kernel {
         fill_drop_actions(&mut ebpf, &features)?;
         attach::attach(&mut ebpf, &mut plan, &directory)?;
 
-        let session = Session { ebpf, plan, features, missing_offsets, cgroup_mount, cgroup };
+        let session = Session { ebpf, plan, features, missing_offsets, missing_privileges, cgroup_mount, cgroup };
         Ok(Self { session, rings, flight, tables, symbols: Symbols::new() })
     }
 }
@@ -187,6 +190,12 @@ fn load(object: &[u8], offsets: &Offsets, config: &Config) -> Result<Ebpf, Start
                     reason = format!("{reason}: {text}");
                 }
                 source = inner.source();
+            }
+            // EPERM, though the capabilities were there.
+            if reason.contains("os error 1)") {
+                let remedy = "a security profile (seccomp, AppArmor, SELinux) of the container forbids bpf(2): run it \
+                              unconfined, such as with securityContext.seccompProfile.type Unconfined";
+                return StartError::Load { reason, remedy };
             }
             StartError::Load {
                 reason,

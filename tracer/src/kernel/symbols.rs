@@ -4,8 +4,9 @@
 //! such reading that doesn't help doubles the number of unknown addresses before the next: reading takes a good part of a
 //! second, and an address that has no symbol comes with every drop. Only text symbols are kept, in two compact tables.
 
-use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::fs::File;
+use std::io::{BufRead, BufReader, Seek};
+use std::path::Path;
 
 /// Questions about unknown addresses before the file is read a second time.
 const FIRST_REFRESH: u32 = 1000;
@@ -16,7 +17,8 @@ const LARGEST_FUNCTION: u64 = 1 << 20;
 /// The kernel's symbols, read lazily.
 #[derive(Debug)]
 pub struct Symbols {
-    path: PathBuf,
+    /// Held open: who may see addresses is decided when it is opened, and the capability for it is given up later.
+    file: Option<File>,
     table: Option<Table>,
     misses: u32,
     refresh_after: u32,
@@ -37,7 +39,7 @@ impl Symbols {
 
     /// Of a copy of the file.
     pub fn from_path(path: &Path) -> Self {
-        Self { path: path.into(), table: None, misses: 0, refresh_after: FIRST_REFRESH }
+        Self { file: File::open(path).ok(), table: None, misses: 0, refresh_after: FIRST_REFRESH }
     }
 
     /// The function that an address lies in, without compiler suffixes; `None` if unknown, or if the kernel hides
@@ -47,11 +49,11 @@ impl Symbols {
             return None;
         }
         match &self.table {
-            None => self.table = Some(read(&self.path).unwrap_or_default()),
+            None => self.table = Some(read(self.file.as_mut()).unwrap_or_default()),
             Some(table) if table.find(address).is_some() => {}
             Some(_) if self.misses < self.refresh_after => self.misses += 1,
             Some(_) => {
-                let table = read(&self.path).unwrap_or_default();
+                let table = read(self.file.as_mut()).unwrap_or_default();
                 let helped = table.find(address).is_some();
                 self.refresh_after = if helped { FIRST_REFRESH } else { self.refresh_after.saturating_mul(2) };
                 self.misses = 0;
@@ -63,7 +65,7 @@ impl Symbols {
 
     /// Whether addresses can be named at all. Looks at the beginning of the file only.
     pub fn readable(&self) -> bool {
-        let Ok(file) = std::fs::File::open(&self.path) else { return false };
+        let Some(file) = &self.file else { return false };
         // Per-CPU variables come first, at small addresses; hidden ones are all zero.
         let lines = BufReader::new(file).lines().map_while(Result::ok).take(10_000);
         lines.into_iter().any(|line| line.starts_with("ffff"))
@@ -89,8 +91,10 @@ impl Table {
     }
 }
 
-fn read(path: &Path) -> std::io::Result<Table> {
-    parse(BufReader::new(std::fs::File::open(path)?))
+fn read(file: Option<&mut File>) -> std::io::Result<Table> {
+    let Some(file) = file else { return Ok(Table::default()) };
+    file.rewind()?;
+    parse(BufReader::new(file))
 }
 
 /// Lines are `ffffffff81000000 T _text [module]`.

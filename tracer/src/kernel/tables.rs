@@ -7,7 +7,7 @@ use rustc_hash::FxHashMap;
 use tracer_common::Actor;
 use tracer_common::conn::{Conn, HeadKey, conn_flag, protocol};
 use tracer_common::event::{ConnectAttempt, DnsKey, DnsPending, Heads, PendingConnect, PendingSyn, SynKey};
-use tracer_common::stats::{Counter, CounterKey, Stat};
+use tracer_common::stats::{Counter, CounterKey, LOST, LOST_KINDS, Stat};
 use zerocopy::FromZeros;
 
 use super::map::{MapError, Table};
@@ -23,6 +23,7 @@ pub struct Tables {
     connects: Table<Actor, PendingConnect>,
     syns: Table<SynKey, PendingSyn>,
     stats: Table<u32, u64>,
+    lost: Table<u32, u64>,
     counters: Table<CounterKey, Counter>,
 }
 
@@ -35,6 +36,7 @@ impl Tables {
             connects: Table::take(ebpf, "PENDING_CONNECT")?,
             syns: Table::take(ebpf, "PENDING_SYN")?,
             stats: Table::take(ebpf, "STATS")?,
+            lost: Table::take(ebpf, "LOST")?,
             counters: Table::take(ebpf, "COUNTERS")?,
         })
     }
@@ -61,6 +63,28 @@ impl Tables {
         let mut sums: FxHashMap<CounterKey, Counter> = FxHashMap::default();
         self.counters.for_each(|key, counter| add(sums.entry(*key).or_insert_with(Counter::new_zeroed), counter))?;
         Ok(sums.into_iter().collect())
+    }
+
+    /// One statistic.
+    pub fn stat(&self, stat: Stat) -> Result<u64, MapError> {
+        Ok(self.stats.get(&(stat as u32))?.iter().sum())
+    }
+
+    /// Forgets a count that hasn't changed for long. A request at this very moment may go uncounted.
+    pub fn forget_counter(&self, key: &CounterKey) -> Result<(), MapError> {
+        self.counters.delete(key).map(drop)
+    }
+
+    /// What the rings lost: ring (0: failures, 1: events), kind of event, how many.
+    pub fn lost(&self) -> Result<Vec<(u32, u32, u64)>, MapError> {
+        let mut lost = Vec::new();
+        for index in 0..LOST {
+            let count = self.lost.get(&index)?.iter().sum();
+            if count > 0 {
+                lost.push((index / LOST_KINDS, index % LOST_KINDS, count));
+            }
+        }
+        Ok(lost)
     }
 
     /// Connections on which something is unanswered: a request, or the connect itself.
@@ -181,8 +205,7 @@ fn unanswered(conn: &Conn) -> bool {
 }
 
 fn add(sum: &mut Counter, counter: &Counter) {
-    let Counter { status_class, latency_sum_ns, latency } = counter;
-    sum.status_class.iter_mut().zip(status_class).for_each(|(sum, value)| *sum += value);
+    let Counter { latency_sum_ns, latency } = counter;
     sum.latency_sum_ns += latency_sum_ns;
     sum.latency.iter_mut().zip(latency).for_each(|(sum, value)| *sum += value);
 }

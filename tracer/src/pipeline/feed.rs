@@ -9,20 +9,22 @@ use std::path::PathBuf;
 use rustc_hash::FxHashSet;
 
 use super::PipelineError;
+use super::listener::{Listener, Look};
 use super::progress::Progress;
 use crate::correlate::Correlator;
 use crate::event::record::Writer;
 use crate::event::{Event, Exchange, Ktime, Record, Seen};
-use crate::sink::{CoverageLine, Printer, Sink, Summary};
+use crate::kernel::Kernel;
+use crate::sink::{CoverageLine, Summary};
 use crate::verdict::Incident;
 
 /// Failed exchanges remembered so that one seen at both ends counts once.
 const REMEMBERED: usize = 4096;
 
 /// The core, and those who listen to it.
-pub(super) struct Feed<S> {
+pub(super) struct Feed<L> {
     pub(super) correlator: Correlator,
-    printer: Printer<S>,
+    listener: L,
     progress: Progress,
     file: Option<(PathBuf, Writer<File>)>,
     found: Vec<Incident>,
@@ -31,12 +33,12 @@ pub(super) struct Feed<S> {
     times: Option<(Ktime, Ktime)>,
 }
 
-impl<S: Sink> Feed<S> {
+impl<L: Listener> Feed<L> {
     /// `file`: where the capture is written, if it is.
-    pub(super) fn new(correlator: Correlator, printer: Printer<S>, file: Option<(PathBuf, Writer<File>)>) -> Self {
+    pub(super) fn new(correlator: Correlator, listener: L, file: Option<(PathBuf, Writer<File>)>) -> Self {
         Self {
             correlator,
-            printer,
+            listener,
             progress: Progress::hidden(),
             file,
             found: Vec::new(),
@@ -54,9 +56,19 @@ impl<S: Sink> Feed<S> {
         &mut self.progress
     }
 
-    /// What the results go to.
-    pub(super) fn printer(&mut self) -> &mut Printer<S> {
-        &mut self.printer
+    /// Who hears the results.
+    pub(super) fn listener(&mut self) -> &mut L {
+        &mut self.listener
+    }
+
+    /// The listener's look at the kernel's counts.
+    ///
+    /// # Errors
+    /// Where what it writes to fails.
+    pub(super) fn second(&mut self, at: Ktime, kernel: &Kernel) -> Result<(), PipelineError> {
+        let coverage = self.coverage();
+        let look = Look { at, kernel, core: &self.correlator, coverage: &coverage };
+        self.listener.second(&look).map_err(PipelineError::Output)
     }
 
     /// Tells one event.
@@ -80,10 +92,10 @@ impl<S: Sink> Feed<S> {
         if let Event::Exchange(exchange) = &record.event {
             self.failures.note(exchange, self.correlator.min_status(node));
         }
-        if self.printer.would_print(&record.event) {
+        if self.listener.would_print(&record.event) {
             self.progress.clear();
         }
-        self.printer.event(&record).map_err(PipelineError::Output)?;
+        self.listener.event(&record, &self.correlator).map_err(PipelineError::Output)?;
         self.correlator.push_of(node, record, &mut self.found);
         self.print()
     }
@@ -110,7 +122,7 @@ impl<S: Sink> Feed<S> {
         let at = self.times.map_or(0, |(_, last)| last);
         self.correlator.finish(at, &mut self.found);
         self.print()?;
-        self.printer.flush().map_err(PipelineError::Output)
+        self.listener.flush().map_err(PipelineError::Output)
     }
 
     /// Prints the last two lines. `counted` adds what only the kernel's counters know.
@@ -119,16 +131,11 @@ impl<S: Sink> Feed<S> {
     /// Where the output can't be written.
     pub(super) fn conclude(&mut self, counted: Summary) -> Result<super::Finished, PipelineError> {
         let duration_ns = self.times.map_or(0, |(first, last)| last - first);
-        let summary = Summary {
-            duration_s: (duration_ns / 1_000_000) as f64 / 1000.0,
-            failures: self.failures.count,
-            incidents: self.printer.by_cause(),
-            ..counted
-        };
-        self.printer.summary(&summary).map_err(PipelineError::Output)?;
+        let summary =
+            Summary { duration_s: (duration_ns / 1_000_000) as f64 / 1000.0, failures: self.failures.count, ..counted };
         let coverage = self.coverage();
-        self.printer.coverage(&coverage).map_err(PipelineError::Output)?;
-        Ok(super::Finished { incidents: self.printer.incidents() })
+        self.listener.end(summary, &coverage).map_err(PipelineError::Output)?;
+        Ok(super::Finished { incidents: self.listener.incidents() })
     }
 
     fn coverage(&self) -> CoverageLine {
@@ -148,7 +155,7 @@ impl<S: Sink> Feed<S> {
             self.progress.clear();
         }
         for incident in self.found.drain(..) {
-            self.printer.incident(incident).map_err(PipelineError::Output)?;
+            self.listener.incident(incident).map_err(PipelineError::Output)?;
         }
         Ok(())
     }

@@ -21,8 +21,8 @@ pub(super) struct CgroupName {
 /// others at the other, this is a lower bound.
 pub(super) fn requests(counters: &[(CounterKey, Counter)]) -> u64 {
     let of = |wanted: u8| -> u64 {
-        let mine = counters.iter().filter(|(key, _)| key.role == u16::from(wanted));
-        mine.map(|(_, counter)| counter.status_class.iter().sum::<u64>()).sum()
+        let mine = counters.iter().filter(|(key, _)| key.role == wanted);
+        mine.map(|(_, counter)| counter.latency.iter().sum::<u64>()).sum()
     };
     of(role::SERVER).max(of(role::CLIENT))
 }
@@ -31,11 +31,11 @@ pub(super) fn requests(counters: &[(CounterKey, Counter)]) -> u64 {
 pub(super) fn summary(counters: &[(CounterKey, Counter)], mut name: impl FnMut(u64) -> CgroupName) -> Summary {
     let mut rows: BTreeMap<(String, &'static str), (WorkloadSummary, [u64; LATENCY_BUCKETS])> = BTreeMap::new();
     for (key, counter) in counters {
-        let role = if key.role == u16::from(role::SERVER) { "server" } else { "client" };
+        let role = if key.role == role::SERVER { "server" } else { "client" };
         let named = row(name(key.cgroup_id), key.cgroup_id, role);
         let sort = format!("{:?}{:?}{:?}{:?}", named.namespace, named.workload, named.process, named.cgroup);
         let (row, latency) = rows.entry((sort, role)).or_insert_with(|| (named, [0; LATENCY_BUCKETS]));
-        add(row, latency, counter);
+        add(row, latency, key.status, counter);
     }
     let workloads = rows
         .into_values()
@@ -58,14 +58,16 @@ fn row(name: CgroupName, id: u64, role: &'static str) -> WorkloadSummary {
     }
 }
 
-fn add(row: &mut WorkloadSummary, latency: &mut [u64; LATENCY_BUCKETS], counter: &Counter) {
-    let Counter { status_class, latency_sum_ns: _, latency: buckets } = counter;
-    const CLASSES: [&str; 6] = ["other", "1xx", "2xx", "3xx", "4xx", "5xx"];
-    for (class, count) in CLASSES.into_iter().zip(status_class).filter(|(_, count)| **count > 0) {
-        *row.status.entry(class.to_owned()).or_default() += count;
-        row.requests += count;
+fn add(row: &mut WorkloadSummary, latency: &mut [u64; LATENCY_BUCKETS], status: u16, counter: &Counter) {
+    let Counter { latency_sum_ns: _, latency: buckets } = counter;
+    const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+    let class = usize::from(status / 100).checked_sub(1).and_then(|class| CLASSES.get(class)).unwrap_or(&"other");
+    let count: u64 = buckets.iter().sum();
+    *row.status.entry((*class).to_owned()).or_default() += count;
+    row.requests += count;
+    if *class == "5xx" {
+        row.errors += count;
     }
-    row.errors += status_class[5];
     latency.iter_mut().zip(buckets).for_each(|(sum, count)| *sum += count);
 }
 
@@ -75,19 +77,21 @@ mod tests {
 
     use super::*;
 
-    fn counted(role: u8, cgroup_id: u64, ok: u64, failed: u64) -> (CounterKey, Counter) {
-        let key = CounterKey { cgroup_id, role: role.into(), ..CounterKey::new_zeroed() };
+    fn counted(role: u8, cgroup_id: u64, status: u16, count: u64) -> (CounterKey, Counter) {
+        let key = CounterKey { cgroup_id, role, status, ..CounterKey::new_zeroed() };
         let mut counter = Counter::new_zeroed();
-        counter.status_class[2] = ok;
-        counter.status_class[5] = failed;
-        counter.latency[0] = ok + failed;
+        counter.latency[0] = count;
         (key, counter)
     }
 
     #[test]
     fn both_ends_count_once_and_workloads_add_up() {
-        let counters =
-            [counted(role::SERVER, 1, 10, 2), counted(role::SERVER, 2, 5, 0), counted(role::CLIENT, 3, 17, 0)];
+        let counters = [
+            counted(role::SERVER, 1, 200, 10),
+            counted(role::SERVER, 1, 503, 2),
+            counted(role::SERVER, 2, 204, 5),
+            counted(role::CLIENT, 3, 200, 17),
+        ];
         let name = |cgroup| CgroupName {
             hop: (cgroup < 3).then(|| Hop {
                 namespace: Some("shop".into()),

@@ -11,9 +11,10 @@ use super::answer::Node;
 use super::feed::Feed;
 use super::hybrid::Hybrid;
 use super::kernel_counts::{self, CgroupName};
+use super::listener::Listener;
 use super::naming::Naming;
 use super::progress::Progress;
-use super::stop::{self, Stop};
+use super::stop::Stop;
 use super::sweep::{self, Losses};
 use super::watch::Watch;
 use super::{Finished, PipelineError, object};
@@ -28,7 +29,6 @@ use crate::k8s::snapshot::Collection;
 use crate::k8s::watch::Watch as ClusterWatch;
 use crate::kernel::{self, Kernel, KernelNames};
 use crate::sink::line::{Ready, SkippedHook, SnapshotSize};
-use crate::sink::{Printer, Sink};
 use rustc_hash::FxHashSet;
 
 /// Events taken from the rings before anything else is looked at.
@@ -56,19 +56,17 @@ pub struct Setup {
     pub snapshot: Snapshot,
     /// What changes it, and how the watch fares so far.
     pub cluster: Option<(ClusterWatch, Vec<Event>)>,
-    /// Print every event, too.
-    pub events: bool,
     /// Where the capture is written, if it is.
     pub file: Option<PathBuf>,
 }
 
 /// Hooks attached, and everything that listens to them.
-pub struct Live<S> {
+pub struct Live<L> {
     kernel: Kernel,
     naming: Naming,
     hybrid: Hybrid,
     node: Node,
-    feed: Feed<S>,
+    feed: Feed<L>,
     losses: Losses,
     watch: Watch,
     cluster: Option<ClusterWatch>,
@@ -81,13 +79,14 @@ pub struct Live<S> {
     opaque: FxHashSet<(u64, u32)>,
 }
 
-impl<S: Sink> Live<S> {
-    /// Attaches the hooks and says so.
+impl<L: Listener> Live<L> {
+    /// Attaches the hooks and says so to the listener, which is made knowing what to add to the kernel's time for
+    /// wall-clock time.
     ///
     /// # Errors
     /// Where this node can't be observed, or the capture file or the output can't be written.
-    pub fn start(setup: Setup, sink: S) -> Result<Self, PipelineError> {
-        let Setup { kernel: options, selection, node: node_name, snapshot, cluster, events, file } = setup;
+    pub fn start(setup: Setup, listener: impl FnOnce(i64) -> L) -> Result<Self, PipelineError> {
+        let Setup { kernel: options, selection, node: node_name, snapshot, cluster, file } = setup;
         let kernel = Kernel::start(object::object(), &options)?;
         let session = &kernel.session;
         let wall_offset_ns = clock::wall_offset_ns();
@@ -112,8 +111,8 @@ impl<S: Sink> Live<S> {
         let naming = Naming::new(Cgroups::read(&session.cgroup_mount.path), core.cgroup.clone(), node.own_tgid());
         // Only a whole node's pods can be without directories of their own.
         let hybrid = Hybrid::new(Proc::new(&options.host_root), node.own_tgid(), core.cgroup.is_none());
-        let feed = Feed::new(Correlator::new(core, snapshot), Printer::new(sink, events, wall_offset_ns), file)
-            .with_progress(Progress::new());
+        let feed =
+            Feed::new(Correlator::new(core, snapshot), listener(wall_offset_ns), file).with_progress(Progress::new());
         let (cluster, states) = cluster.unzip();
         let now = clock::monotonic_ns();
         let mut live = Self {
@@ -133,7 +132,7 @@ impl<S: Sink> Live<S> {
             look_wanted: false,
             opaque: FxHashSet::default(),
         };
-        live.feed.printer().ready(&ready).map_err(PipelineError::Output)?;
+        live.feed.listener().ready(&ready).map_err(PipelineError::Output)?;
         live.feed.progress().begin(ready.hooks.len(), ready.cgroup.as_deref());
         live.feed.push(Record { at: now, event: Event::Tick })?;
         for event in states.into_iter().flatten() {
@@ -169,7 +168,7 @@ impl<S: Sink> Live<S> {
             if now.saturating_sub(self.last_tick) >= TICK_NS {
                 self.last_tick = now;
                 self.tick(now)?;
-                if stop::is_stdout_closed() {
+                if self.feed.listener().is_abandoned() {
                     break;
                 }
             }
@@ -248,6 +247,7 @@ impl<S: Sink> Live<S> {
             self.count_opaque(now)?;
             self.feed.flush_file()?;
             self.show_progress(now)?;
+            self.feed.second(now, &self.kernel)?;
         }
         if now.saturating_sub(self.last_idle) >= IDLE_NS {
             self.last_idle = now;
@@ -371,7 +371,7 @@ fn notes(session: &kernel::Session) -> Vec<String> {
         let mount = session.cgroup_mount.path.display();
         format!("{mount} shows only a part of the cgroup tree: other containers are not seen")
     });
-    hooks.chain(fields).chain(partial).collect()
+    hooks.chain(fields).chain(session.missing_privileges.iter().cloned()).chain(partial).collect()
 }
 
 fn ready(session: &kernel::Session, core: &Options, snapshot: &Snapshot) -> Ready {

@@ -15,6 +15,7 @@ mod feed;
 mod hybrid;
 mod inspect;
 mod kernel_counts;
+mod listener;
 mod live;
 mod naming;
 mod object;
@@ -29,6 +30,7 @@ mod watch;
 use std::io;
 use std::path::PathBuf;
 
+pub use listener::{Listener, Look};
 pub use live::{Live, Setup};
 pub use stop::Stop;
 

@@ -6,7 +6,11 @@
 pub mod escape;
 pub mod json;
 pub mod line;
+#[cfg(feature = "agent")]
+pub mod otlp;
 mod printer;
+#[cfg(feature = "agent")]
+pub mod prometheus;
 pub mod text;
 
 use std::io;

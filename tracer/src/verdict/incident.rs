@@ -104,6 +104,21 @@ pub struct Hop {
     pub duration_ms: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub link: Option<Link>,
+    /// The same on every node that saw the request: the client's address and port, and the sequence number of the
+    /// request's first byte.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// Begin and end in the kernel's time. Not printed.
+    #[serde(skip)]
+    pub times: Option<(u64, u64)>,
+}
+
+impl Hop {
+    /// Sets its times and how long that is.
+    pub(crate) fn lasted(&mut self, start: u64, end: u64) {
+        self.times = Some((start, end));
+        self.duration_ms = Some(crate::correlate::milliseconds(start, end));
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -45,7 +45,7 @@ fn usage_errors() {
         (&["capture", "--pod", "cart"], "NAMESPACE/NAME"),
         (&["capture", "--min-status", "700"], "599"),
         (&["capture", "-o", "html"], "text, json"),
-        (&["capture", "--kube", "/root/.kube/config"], "--kube-dump"),
+        (&["capture", "--kube", "/nonexistent/kubeconfig"], "/nonexistent/kubeconfig"),
         // Off is the live cluster; a dump may take its place.
         (&["capture", "--kube", "off", "--kube-dump", "x.yaml"], "x.yaml"),
         (&["capture", "--kube-dump", "/nonexistent/dump.yaml"], "/nonexistent/dump.yaml"),

@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 
 use crate::cargo::{self, cargo};
 use crate::steps::Steps;
-use crate::{Output, demo, ebpf_toolchain, linking, setup, storm, test};
+use crate::{Output, demo, deploy, ebpf_toolchain, linking, setup, storm, test};
 
 mod hygiene;
 
@@ -26,6 +26,9 @@ pub(crate) fn run() -> Result<()> {
     steps.step("demo", || demo::check(Output::Json))?;
     steps.step("linking", linking::check)?;
     steps.step("storm", storm::check)?;
+    steps.step("deploy", deploy::check)?;
+    steps.step("image", deploy::image::build)?;
+    steps.step("container", deploy::container::check)?;
     steps.step("generated files", || unchanged(&before))?;
     steps.summary();
     Ok(())

@@ -93,7 +93,8 @@ impl ServicesStayDown {
 
     /// Nor are they to start with the machine. Only what was installed just now is touched.
     fn disable(&self, packages: &[&str]) {
-        const SERVICES: &[(&str, &str)] = &[("nginx-light", "nginx"), ("haproxy", "haproxy"), ("unbound", "unbound")];
+        const SERVICES: &[(&str, &str)] =
+            &[("nginx-light", "nginx"), ("haproxy", "haproxy"), ("unbound", "unbound"), ("prometheus", "prometheus")];
         for (_, service) in SERVICES.iter().filter(|(package, _)| packages.contains(package)) {
             if has_program("systemctl") {
                 let disabled = cargo::output(cargo::program(Path::new("systemctl")).args(["disable", service]));

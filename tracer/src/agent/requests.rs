@@ -1,0 +1,130 @@
+//! Request durations, from what the kernel programs counted.
+
+use std::net::{Ipv6Addr, SocketAddr};
+
+use rustc_hash::FxHashMap;
+use tracer_common::conn::role;
+use tracer_common::limits::{LATENCY_BOUNDS_NS, LATENCY_BUCKETS};
+use tracer_common::stats::{Counter, CounterKey};
+
+use super::count::Names;
+use crate::correlate::{Correlator, Owner};
+use crate::event::Ktime;
+use crate::sink::prometheus::catalog::DURATION_BOUNDS;
+use crate::sink::prometheus::{Metric, Store};
+
+/// Looks without a request after which the kernel's count is forgotten: its map has no room for everyone who ever was.
+const IDLE_LOOKS: u32 = 60;
+
+/// What was counted at the last look.
+#[derive(Debug, Default)]
+pub(super) struct Requests {
+    known: FxHashMap<CounterKey, (Counter, u32)>,
+}
+
+impl Requests {
+    /// Adds what is new to the metrics. Gives the keys that the kernel should forget.
+    pub(super) fn add(
+        &mut self,
+        counters: Vec<(CounterKey, Counter)>,
+        store: &mut Store,
+        names: &mut Names,
+        core: &Correlator,
+        now: Ktime,
+    ) -> Vec<CounterKey> {
+        let mut idle = Vec::new();
+        let mut seen = FxHashMap::default();
+        for (key, counter) in counters {
+            let before = self.known.get(&key);
+            let (counts, seconds) = difference(&counter, before.map(|(counter, _)| counter));
+            let mut looks = 0;
+            if counts.iter().any(|count| *count > 0) {
+                merge(&key, &counts, seconds, store, names, core, now);
+            } else {
+                looks = before.map_or(0, |(_, looks)| looks + 1);
+            }
+            if looks >= IDLE_LOOKS {
+                idle.push(key);
+            } else {
+                seen.insert(key, (counter, looks));
+            }
+        }
+        self.known = seen;
+        idle
+    }
+}
+
+type Counts = [u64; DURATION_BOUNDS.len() + 1];
+
+/// What was counted since, in the metrics' buckets, and its sum in seconds.
+fn difference(now: &Counter, before: Option<&Counter>) -> (Counts, f64) {
+    let zero = Counter { latency_sum_ns: 0, latency: [0; LATENCY_BUCKETS] };
+    let before = before.unwrap_or(&zero);
+    let mut counts = [0; DURATION_BOUNDS.len() + 1];
+    for (index, (now, before)) in now.latency.iter().zip(&before.latency).enumerate() {
+        let bound = LATENCY_BOUNDS_NS.get(index).map_or(f64::INFINITY, |bound| *bound as f64 / 1e9);
+        // The kernel's boundaries are these and more between them.
+        let bucket = DURATION_BOUNDS.partition_point(|ours| *ours < bound);
+        counts[bucket] += now.saturating_sub(*before);
+    }
+    (counts, now.latency_sum_ns.saturating_sub(before.latency_sum_ns) as f64 / 1e9)
+}
+
+fn merge(
+    key: &CounterKey,
+    counts: &Counts,
+    seconds: f64,
+    store: &mut Store,
+    names: &mut Names,
+    core: &Correlator,
+    now: Ktime,
+) {
+    let Owner { namespace, workload, pod } = &*names.owner(core, key.cgroup_id, now);
+    let (method, status) = (method(key.method), key.status.to_string());
+    let failed = key.status >= if key.role == role::SERVER { 500 } else { 400 };
+    let error = if failed { status.as_str() } else { "" };
+    if key.role == role::SERVER {
+        let labels = [namespace.as_str(), workload, pod, method, &status, error];
+        return store.merge(Metric::ServerDuration, &labels, counts, seconds, now);
+    }
+    let remote = SocketAddr::new(Ipv6Addr::from(key.peer).to_canonical(), key.port);
+    let peer = names.peer(core, remote, now);
+    let address = remote.to_string();
+    let labels = [namespace.as_str(), workload, pod, &peer.namespace, &peer.name, &address, method, &status, error];
+    store.merge(Metric::ClientDuration, &labels, counts, seconds, now);
+}
+
+/// By its first two letters.
+fn method(letters: [u8; 2]) -> &'static str {
+    match &letters {
+        b"GE" => "GET",
+        b"PO" => "POST",
+        b"PU" => "PUT",
+        b"HE" => "HEAD",
+        b"DE" => "DELETE",
+        b"PA" => "PATCH",
+        b"OP" => "OPTIONS",
+        b"CO" => "CONNECT",
+        b"TR" => "TRACE",
+        _ => "_OTHER",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buckets_of_the_kernel_are_parts_of_ours() {
+        let latency = std::array::from_fn(|index| index as u64 + 1);
+        let counter = Counter { latency_sum_ns: 3_000_000_000, latency };
+        let (counts, seconds) = difference(&counter, None);
+        assert_eq!(counts.iter().sum::<u64>(), latency.iter().sum::<u64>());
+        // 100 µs to 5 ms are six of the kernel's.
+        assert_eq!(counts[0], 1 + 2 + 3 + 4 + 5 + 6);
+        assert_eq!((counts[1], counts[14]), (7, 20));
+        assert_eq!(seconds, 3.0);
+        let (counts, seconds) = difference(&counter, Some(&counter));
+        assert_eq!((counts.iter().sum::<u64>(), seconds), (0, 0.0));
+    }
+}

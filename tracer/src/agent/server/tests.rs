@@ -1,0 +1,91 @@
+//! Over real sockets.
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::*;
+use crate::agent::store::{Store, incident};
+use crate::sink::prometheus::{Limits, Metrics};
+
+const T: &str = "2026-03-01T14:00:01.000Z";
+
+async fn start(max_connections: usize) -> (std::net::SocketAddr, Arc<Shared>) {
+    let metrics = Metrics::new(Limits { per_metric: 10, opt_in: Vec::new() });
+    let shared = Arc::new(Shared::new(metrics, Store::new(10, 100)));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let served = Arc::clone(&shared);
+    tokio::spawn(async move { serve(listener, served, max_connections).await });
+    (address, shared)
+}
+
+async fn ask(address: std::net::SocketAddr, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nhost: agent\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+#[tokio::test]
+async fn routes() {
+    let (address, shared) = start(8).await;
+    assert!(ask(address, "/healthz").await.starts_with("HTTP/1.1 200"));
+    let answer = ask(address, "/readyz").await;
+    assert!(answer.starts_with("HTTP/1.1 503") && answer.ends_with("starting\n"), "{answer}");
+    shared.status().reason = None;
+    assert!(ask(address, "/readyz").await.starts_with("HTTP/1.1 200"));
+    shared.status().last_tick = 1;
+    assert!(ask(address, "/healthz").await.contains("the pipeline hasn't run for"));
+    shared.store().update(incident("a", 3, T));
+    let answer = ask(address, "/v1/incidents?namespace=shop").await;
+    let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+    let body: serde_json::Value = serde_json::from_str(body).unwrap();
+    assert_eq!((&body["incidents"][0]["count"], &body["truncated"]), (&3.into(), &false.into()));
+    assert!(ask(address, "/v1/incidents?namespace=web").await.contains("\"incidents\":[]"));
+    let answer = ask(address, "/v1/incidents?limit=none").await;
+    assert!(answer.starts_with("HTTP/1.1 400") && answer.contains("`limit`"), "{answer}");
+    assert!(ask(address, "/v1/status").await.contains("\"ready\":false"));
+    assert!(ask(address, "/v2").await.starts_with("HTTP/1.1 404"));
+    assert!(ask(address, "/metrics").await.contains("text/plain; version=0.0.4"));
+}
+
+#[tokio::test]
+async fn a_stream_tells_what_is_known_and_what_comes() {
+    let (address, shared) = start(8).await;
+    shared.store().update(incident("a", 1, T));
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(b"GET /v1/incidents HTTP/1.1\r\nhost: agent\r\naccept: text/event-stream\r\n\r\n").await.unwrap();
+    let mut told = String::new();
+    let mut buffer = [0; 4096];
+    for (id, revision) in [("a", 101), ("b", 102)] {
+        while !(told.contains(&format!("\"id\":\"{id}\"")) && told.contains(&format!("id: {revision}\n"))) {
+            let read = stream.read(&mut buffer).await.unwrap();
+            assert!(read > 0, "{told}");
+            told.push_str(&String::from_utf8_lossy(&buffer[..read]));
+        }
+        if id == "a" {
+            shared.store().update(incident("b", 1, T));
+            shared.announce();
+        }
+    }
+}
+
+#[tokio::test]
+async fn connections_are_bounded_and_counted() {
+    let (address, shared) = start(2).await;
+    // Each is in place when it is answered.
+    let mut held = Vec::new();
+    for _ in 0..2 {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: agent\r\n\r\n").await.unwrap();
+        assert!(stream.read(&mut [0; 1024]).await.unwrap() > 0);
+        held.push(stream);
+    }
+    let mut refused = TcpStream::connect(address).await.unwrap();
+    // Closed, or reset where our side wrote nothing yet.
+    assert!(matches!(refused.read(&mut [0; 16]).await, Ok(0) | Err(_)));
+    let text = shared.metrics.expose(Format::Text);
+    assert!(text.contains("tracer_http_refused_connections_total 1.0"), "{text}");
+}

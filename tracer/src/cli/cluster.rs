@@ -1,0 +1,221 @@
+//! `tracer cluster`: what every agent of the cluster knows, in one list.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use clap::{Args, Subcommand};
+use serde_json::json;
+
+use super::args::{self, Output};
+use super::{Exit, output};
+use crate::cluster::{Agents, Answer, incidents, merge};
+use crate::k8s::watch::Source;
+use crate::sink::Sink;
+use crate::verdict::SCHEMA;
+
+/// Ask every agent of the cluster through the Kubernetes API
+#[derive(Args, Debug)]
+pub struct Cluster {
+    #[command(subcommand)]
+    command: Command,
+    /// Kubeconfig; by default `$KUBECONFIG`, the pod's service account, or `~/.kube/config`
+    #[arg(long, value_name = "FILE", global = true)]
+    kube: Option<PathBuf>,
+    /// Labels of the agents' pods
+    #[arg(long, value_name = "SELECTOR", default_value = "app.kubernetes.io/name=tracer", global = true)]
+    selector: String,
+    /// Namespace of the agents' pods; all by default
+    #[arg(long, value_name = "NS", global = true)]
+    agent_namespace: Option<String>,
+    /// Port that the agents listen on
+    #[arg(long, value_name = "PORT", default_value_t = 9464, global = true)]
+    port: u16,
+    /// How long an agent may take to answer
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = args::duration, global = true)]
+    timeout: Duration,
+    #[arg(short, long, value_enum, default_value_t, global = true)]
+    output: Output,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Incidents of all nodes, joined where their paths go from node to node
+    Incidents {
+        /// Only those seen since a time, or within a duration (15m)
+        #[arg(long, value_name = "TIME|DURATION")]
+        since: Option<String>,
+        /// Only those that touch this namespace
+        #[arg(short, long, value_name = "NS")]
+        namespace: Option<String>,
+        /// Only those of this cause
+        #[arg(long, value_name = "CAUSE")]
+        cause: Option<String>,
+        /// Of each agent at most so many, 1 to 1000
+        #[arg(long, value_name = "NUMBER", default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=1000))]
+        limit: u16,
+    },
+    /// How the agents fare
+    Status,
+}
+
+impl Cluster {
+    pub(super) fn run(self) -> anyhow::Result<Exit> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .context("cannot start the asynchronous runtime")?;
+        let agents =
+            Agents { namespace: self.agent_namespace, selector: self.selector, port: self.port, timeout: self.timeout };
+        let path = self.command.path();
+        let source = source(self.kube)?;
+        let answers = runtime.block_on(async {
+            let client = source.client().await?;
+            agents.ask(&client, &path).await.context("cannot find the agents")
+        })?;
+        if answers.is_empty() {
+            bail!("no pod has the labels `{}`; say with `--selector` which the agents have", agents.selector);
+        }
+        match self.command {
+            Command::Incidents { .. } => print_incidents(&answers, self.output)?,
+            Command::Status => print_status(&answers, self.output)?,
+        }
+        let answered = answers.iter().any(|answer| answer.answer.is_ok());
+        Ok(if answered { Exit::Fine } else { Exit::CannotRun })
+    }
+}
+
+impl Command {
+    /// What agents are asked for.
+    fn path(&self) -> String {
+        let Self::Incidents { since, namespace, cause, limit } = self else { return "/v1/status".to_owned() };
+        let limit = limit.to_string();
+        let parameters = [
+            ("since", since.as_deref()),
+            ("namespace", namespace.as_deref()),
+            ("cause", cause.as_deref()),
+            ("limit", Some(limit.as_str())),
+        ];
+        let given = parameters.into_iter().filter_map(|(name, value)| Some(format!("{name}={}", escaped(value?))));
+        format!("/v1/incidents?{}", given.collect::<Vec<_>>().join("&"))
+    }
+}
+
+/// For a query (RFC 3986 section 2.3).
+fn escaped(value: &str) -> String {
+    let byte = |byte: u8| match byte {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
+        byte => format!("%{byte:02X}"),
+    };
+    value.bytes().map(byte).collect()
+}
+
+/// A person who types a command means their own kubeconfig.
+fn source(given: Option<PathBuf>) -> anyhow::Result<Source> {
+    let own = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".kube/config")).filter(|path| path.exists());
+    given
+        .map(Source::Kubeconfig)
+        .or_else(Source::detect)
+        .or_else(|| own().map(Source::Kubeconfig))
+        .context("there is no kubeconfig; give one with `--kube FILE`")
+}
+
+fn print_incidents(answers: &[Answer], output: Output) -> anyhow::Result<()> {
+    let merged = merge(incidents(answers));
+    match output {
+        Output::Json => {
+            let mut out = io::stdout().lock();
+            for incident in &merged {
+                let mut line = json!({"type": "incident", "schema": SCHEMA});
+                if let (Some(line), serde_json::Value::Object(fields)) =
+                    (line.as_object_mut(), serde_json::to_value(incident)?)
+                {
+                    line.extend(fields);
+                }
+                writeln!(out, "{line}")?;
+            }
+            agents_line(answers, &mut out)?;
+        }
+        Output::Text => {
+            let mut sink = output::sink(output);
+            merged.iter().try_for_each(|merged| sink.incident(&merged.incident))?;
+            drop(sink);
+            let mut out = anstream::stdout().lock();
+            writeln!(out, "incidents: {}, of {} agents", merged.len(), answers.len())?;
+            silent(answers, &mut out)?;
+        }
+    }
+    Ok(())
+}
+
+fn print_status(answers: &[Answer], output: Output) -> io::Result<()> {
+    match output {
+        Output::Json => {
+            let mut out = io::stdout().lock();
+            for Answer { node, pod, answer } in answers {
+                if let Ok(status) = answer {
+                    let line = json!({"type": "agent", "schema": SCHEMA, "node": node, "pod": pod, "status": status});
+                    writeln!(out, "{line}")?;
+                }
+            }
+            agents_line(answers, &mut out)
+        }
+        Output::Text => {
+            let mut out = anstream::stdout().lock();
+            for Answer { node, pod, answer } in answers {
+                let Ok(status) = answer else { continue };
+                let ready = if status["ready"] == true { "ready" } else { "not ready" };
+                let (lost, notes) = (&status["coverage"]["lost_events"], &status["coverage"]["notes"]);
+                let memory = status["cost"]["resident_bytes"].as_u64().unwrap_or(0) >> 20;
+                let hooks = status["hooks"].as_array().map_or(0, Vec::len);
+                writeln!(
+                    out,
+                    "{node}  {pod}  {ready}  {hooks} hooks  {} incidents  {lost} lost  {memory} MiB",
+                    status["incidents"]
+                )?;
+                for note in notes.as_array().into_iter().flatten().filter_map(|note| note.as_str()) {
+                    writeln!(out, "  {}", crate::sink::escape::escape(note))?;
+                }
+            }
+            silent(answers, &mut out)
+        }
+    }
+}
+
+/// Which agents answered, and which didn't.
+fn agents_line(answers: &[Answer], out: &mut impl Write) -> io::Result<()> {
+    let answered: Vec<_> = answers.iter().filter(|answer| answer.answer.is_ok()).map(|answer| &answer.node).collect();
+    let failed: Vec<_> = answers
+        .iter()
+        .filter_map(|Answer { node, pod, answer }| {
+            Some(json!({"node": node, "pod": pod, "reason": answer.as_ref().err()?}))
+        })
+        .collect();
+    writeln!(out, "{}", json!({"type": "agents", "schema": SCHEMA, "answered": answered, "failed": failed}))
+}
+
+fn silent(answers: &[Answer], out: &mut impl Write) -> io::Result<()> {
+    for Answer { node, pod, answer } in answers {
+        if let Err(reason) = answer {
+            writeln!(out, "{node} ({pod}) didn't answer: {}", crate::sink::escape::escape(reason))?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_asked_is_escaped() {
+        let command = Command::Incidents {
+            since: Some("2026-03-01T15:03:11+01:00".to_owned()),
+            namespace: Some("a&b".to_owned()),
+            cause: None,
+            limit: 5,
+        };
+        assert_eq!(command.path(), "/v1/incidents?since=2026-03-01T15%3A03%3A11%2B01%3A00&namespace=a%26b&limit=5");
+    }
+}

@@ -1,0 +1,169 @@
+//! One list of incidents out of several nodes' lists.
+//!
+//! 1. A hop that two nodes saw has the same key on both. Where one node's path passes a hop at which another node's path
+//!    begins, the other node saw what came of it: its part of the path, its cause and its evidence go on from there.
+//! 2. The same id from several nodes is the same failure of the same workloads: the counts add up.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::verdict::{Incident, cause};
+
+/// An incident, and who saw it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Merged {
+    #[serde(flatten)]
+    pub incident: Incident,
+    pub nodes: Vec<String>,
+}
+
+/// Merges what nodes told; the latest first.
+pub fn merge(told: Vec<(String, Incident)>) -> Vec<Merged> {
+    let continued: Vec<Option<usize>> = (0..told.len()).map(|at| continuation(&told, at)).collect();
+    let mut by_id: BTreeMap<String, Merged> = BTreeMap::new();
+    for (at, (node, incident)) in told.iter().enumerate() {
+        // It is a part of another one's.
+        if continued.contains(&Some(at)) {
+            continue;
+        }
+        let mut merged = Merged { incident: incident.clone(), nodes: vec![node.clone()] };
+        let mut next = continued[at];
+        // A path passes no more nodes than told something.
+        for _ in 0..told.len() {
+            let Some((node, deeper)) = next.map(|next| &told[next]) else { break };
+            go_on(&mut merged, node, deeper);
+            next = next.and_then(|next| continued[next]);
+        }
+        match by_id.get_mut(&merged.incident.id) {
+            Some(known) => add(known, merged),
+            None => {
+                by_id.insert(merged.incident.id.clone(), merged);
+            }
+        }
+    }
+    let mut found: Vec<_> = by_id.into_values().collect();
+    found.sort_by(|a, b| {
+        b.incident.last_seen.cmp(&a.incident.last_seen).then_with(|| a.incident.id.cmp(&b.incident.id))
+    });
+    found
+}
+
+/// The other node's incident that begins at a hop of this one's path.
+fn continuation(told: &[(String, Incident)], at: usize) -> Option<usize> {
+    let (node, incident) = &told[at];
+    let begins_in = |other: &(String, Incident)| {
+        let key = first_key(&other.1);
+        // Where both begin with it, none is the outer one.
+        let passes = key != first_key(incident) && incident.path.iter().any(|hop| hop.key.as_deref() == key);
+        other.0 != *node && key.is_some() && passes
+    };
+    told.iter().position(begins_in)
+}
+
+/// The hop at which a path begins, where its caller wasn't seen.
+fn first_key(incident: &Incident) -> Option<&str> {
+    incident.path.first()?.key.as_deref()
+}
+
+fn go_on(merged: &mut Merged, node: &str, deeper: &Incident) {
+    let incident = &mut merged.incident;
+    let key = first_key(deeper);
+    if let Some(at) = incident.path.iter().position(|hop| hop.key.is_some() && hop.key.as_deref() == key) {
+        let link = incident.path[at].link;
+        incident.path.truncate(at);
+        let joined = incident.path.len();
+        incident.path.extend(deeper.path.iter().cloned());
+        incident.path[joined].link = link;
+    }
+    // A cause that was found beats one that wasn't.
+    if deeper.cause.id != cause::UNKNOWN || incident.cause.id == cause::UNKNOWN {
+        incident.cause = deeper.cause.clone();
+        incident.evidence.clone_from(&deeper.evidence);
+        incident.next.clone_from(&deeper.next);
+    }
+    incident.coverage.lost_events += deeper.coverage.lost_events;
+    if !merged.nodes.iter().any(|known| known == node) {
+        merged.nodes.push(node.to_owned());
+    }
+}
+
+fn add(known: &mut Merged, other: Merged) {
+    known.incident.count += other.incident.count;
+    if other.incident.first_seen < known.incident.first_seen {
+        known.incident.first_seen = other.incident.first_seen;
+    }
+    if other.incident.last_seen > known.incident.last_seen {
+        known.incident.last_seen = other.incident.last_seen;
+    }
+    let new: Vec<_> = other.nodes.into_iter().filter(|node| !known.nodes.contains(node)).collect();
+    known.nodes.extend(new);
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn incident(id: &str, cause: &str, path: &[(&str, Option<&str>)]) -> Incident {
+        let hops: Vec<_> = path
+            .iter()
+            .map(|(pod, key)| match key {
+                Some(key) => json!({"pod": pod, "key": key, "outcome": "500"}),
+                None => json!({"pod": pod}),
+            })
+            .collect();
+        serde_json::from_value(json!({
+            "id": id, "first_seen": "2026-03-01T14:00:00.000Z", "last_seen": "2026-03-01T14:00:01.000Z", "count": 2,
+            "symptom": {"kind": "http-5xx"}, "path": hops, "evidence": [], "next": [],
+            "cause": {"id": cause, "confidence": 0.9, "summary": cause},
+            "coverage": {"lost_events": 0, "opaque_tls_processes": 0, "notes": []}
+        }))
+        .unwrap()
+    }
+
+    fn pods(merged: &Merged) -> Vec<&str> {
+        merged.incident.path.iter().filter_map(|hop| hop.pod.as_deref()).collect()
+    }
+
+    #[test]
+    fn a_path_goes_on_where_the_other_node_saw_more() {
+        let told = vec![
+            ("b".to_owned(), incident("2", "no-listener", &[("cart", Some("k2")), ("redis", None)])),
+            ("a".to_owned(), incident("1", "unknown", &[("client", None), ("web", Some("k1")), ("cart", Some("k2"))])),
+        ];
+        let [merged] = &merge(told)[..] else { panic!("not one") };
+        assert_eq!(pods(merged), ["client", "web", "cart", "redis"]);
+        assert_eq!(
+            (merged.incident.cause.id.as_str(), &merged.nodes),
+            ("no-listener", &vec!["a".to_owned(), "b".to_owned()])
+        );
+        assert_eq!(merged.incident.count, 2);
+    }
+
+    #[test]
+    fn over_three_nodes_and_not_over_one() {
+        let told = vec![
+            ("a".to_owned(), incident("1", "unknown", &[("client", None), ("web", Some("k1"))])),
+            ("b".to_owned(), incident("2", "unknown", &[("web", Some("k1")), ("cart", Some("k2"))])),
+            ("c".to_owned(), incident("3", "app-error", &[("cart", Some("k2"))])),
+        ];
+        let [merged] = &merge(told)[..] else { panic!("not one") };
+        assert_eq!(pods(merged), ["client", "web", "cart"]);
+        assert_eq!(merged.incident.cause.id, "app-error");
+        // What one node told itself stays as it told it.
+        let same = |id: &str| ("a".to_owned(), incident(id, "app-error", &[("cart", Some("k2"))]));
+        assert_eq!(merge(vec![same("1"), same("2")]).len(), 2);
+    }
+
+    #[test]
+    fn the_same_failure_on_two_nodes_adds_up() {
+        let told = vec![
+            ("a".to_owned(), incident("1", "app-error", &[("cart", Some("k1"))])),
+            ("b".to_owned(), incident("1", "app-error", &[("cart", Some("k2"))])),
+        ];
+        let [merged] = &merge(told)[..] else { panic!("not one") };
+        assert_eq!((merged.incident.count, merged.nodes.len()), (4, 2));
+    }
+}

@@ -1,0 +1,97 @@
+//! Attributes by OpenTelemetry's semantic conventions; what they have no name for begins with `tracer.`.
+
+use std::net::SocketAddr;
+
+use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value::Value};
+
+use crate::verdict::{Hop, Incident, SymptomKind};
+
+/// A text as a value.
+pub(super) fn text(text: &str) -> Option<AnyValue> {
+    Some(AnyValue { value: Some(Value::StringValue(text.to_owned())) })
+}
+
+/// `key: value`.
+pub(super) fn string(key: &str, value: &str) -> KeyValue {
+    KeyValue { key: key.to_owned(), value: text(value), ..KeyValue::default() }
+}
+
+fn int(key: &str, value: i64) -> KeyValue {
+    let value = Some(AnyValue { value: Some(Value::IntValue(value)) });
+    KeyValue { key: key.to_owned(), value, ..KeyValue::default() }
+}
+
+fn double(key: &str, value: f64) -> KeyValue {
+    let value = Some(AnyValue { value: Some(Value::DoubleValue(value)) });
+    KeyValue { key: key.to_owned(), value, ..KeyValue::default() }
+}
+
+/// What a hop was asked and how it went.
+pub(super) fn hop_attributes(incident: &Incident, hop: &Hop) -> Vec<KeyValue> {
+    let mut found = Vec::new();
+    let symptom = &incident.symptom;
+    let answered = hop.outcome.as_deref().and_then(|outcome| outcome.parse::<u16>().ok());
+    let is_http = answered.is_some() || (symptom.method.is_some() && hop.key.is_some());
+    if let Some(method) = symptom.method.as_deref().filter(|_| is_http) {
+        found.push(string("http.request.method", method));
+        found.push(string("url.scheme", "http"));
+        found.push(string("network.protocol.version", "1.1"));
+        found.extend(symptom.path.as_deref().map(|path| string("url.path", path)));
+    }
+    if let Some(status) = answered {
+        found.push(int("http.response.status_code", i64::from(status)));
+    }
+    found.extend(error_type(hop, answered).map(|error| string("error.type", &error)));
+    let address = hop.address.as_deref().and_then(|address| address.parse::<SocketAddr>().ok());
+    if let Some(address) = address {
+        let name = hop.name.clone().or_else(|| hop.service.clone()).unwrap_or_else(|| address.ip().to_string());
+        found.push(string("server.address", &name));
+        found.push(int("server.port", i64::from(address.port())));
+        found.push(string("network.peer.address", &address.ip().to_string()));
+        found.push(string("network.transport", "tcp"));
+    }
+    if let Some(link) = hop.link {
+        found.push(string("tracer.link", link.name()));
+    }
+    found
+}
+
+/// The status as text, or one of few words.
+fn error_type(hop: &Hop, answered: Option<u16>) -> Option<String> {
+    match (answered, hop.outcome.as_deref()) {
+        (Some(status), _) if status >= 500 => Some(status.to_string()),
+        (Some(_), _) | (None, None) => None,
+        (None, Some(outcome)) if outcome.contains("refused") => Some("connection_refused".to_owned()),
+        (None, Some(outcome)) if outcome.contains("timed out") => Some("timeout".to_owned()),
+        (None, Some(outcome)) if outcome.contains("reset") => Some("connection_reset".to_owned()),
+        (None, Some(_)) => Some("_OTHER".to_owned()),
+    }
+}
+
+/// What was found out.
+pub(super) fn incident_attributes(incident: &Incident) -> Vec<KeyValue> {
+    let cause = &incident.cause;
+    let kind = serde_json::to_value::<SymptomKind>(incident.symptom.kind).unwrap_or_default();
+    let mut found = vec![
+        string("tracer.incident.id", &incident.id),
+        string("tracer.symptom", kind.as_str().unwrap_or_default()),
+        string("tracer.cause", &cause.id),
+        double("tracer.confidence", cause.confidence),
+        string("tracer.summary", &cause.summary),
+        int("tracer.count", i64::try_from(incident.count).unwrap_or(i64::MAX)),
+    ];
+    if let Some(origin) = &cause.origin {
+        let parts = [
+            ("tracer.origin.namespace", &origin.namespace),
+            ("tracer.origin.workload", &origin.workload),
+            ("tracer.origin.pod", &origin.pod),
+            ("tracer.origin.service", &origin.service),
+            ("tracer.origin.node", &origin.node),
+            ("tracer.origin.address", &origin.address),
+            ("tracer.origin.name", &origin.name),
+        ];
+        found.extend(parts.into_iter().filter_map(|(key, value)| Some(string(key, value.as_deref()?))));
+    }
+    found.extend(incident.next.first().map(|next| string("tracer.next", next)));
+    found
+}

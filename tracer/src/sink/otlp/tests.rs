@@ -1,0 +1,85 @@
+use serde_json::json;
+
+use super::*;
+
+fn item(trace_id: Option<&str>) -> Item {
+    let mut incident: Incident = serde_json::from_value(json!({
+        "id": "2c9cbc8c2d1b0356", "first_seen": "2026-03-01T14:03:37.631Z", "last_seen": "2026-03-01T14:03:38.635Z",
+        "count": 4, "node": "worker-1",
+        "symptom": {"kind": "http-5xx", "status": 504, "method": "GET", "path": "/pay", "trace_id": trace_id},
+        "path": [
+            {"namespace": "shop", "pod": "frontend-6c9-537", "workload": "Deployment/frontend", "container": "app",
+             "service": "shop/frontend", "address": "10.1.0.5:8080", "outcome": "504", "link": "root",
+             "key": "10.1.0.9:40000#000004d2"},
+            {"namespace": "shop", "pod": "payment-055-a2b", "workload": "Deployment/payment", "service": "shop/payment",
+             "address": "10.96.0.15:80", "outcome": "connect timed out", "link": "thread"}],
+        "cause": {"id": "network-policy-drop", "confidence": 0.97, "summary": "a policy isolates payment",
+                  "origin": {"namespace": "shop", "pod": "payment-055-a2b", "workload": "Deployment/payment"}},
+        "evidence": [], "next": ["kubectl -n shop edit networkpolicy a"],
+        "coverage": {"lost_events": 0, "opaque_tls_processes": 0, "notes": []}
+    }))
+    .unwrap();
+    incident.path[0].times = Some((1_000, 5_000));
+    incident.path[1].times = Some((2_000, 4_000));
+    Item { incident, wall_offset_ns: 1_700_000_000_000_000_000, again: false }
+}
+
+fn spans(request: ExportTraceServiceRequest) -> Vec<(Vec<KeyValue>, Span)> {
+    let mut found = Vec::new();
+    for resource_spans in request.resource_spans {
+        let resource = resource_spans.resource.unwrap().attributes;
+        let spans = resource_spans.scope_spans.into_iter().flat_map(|scope| scope.spans);
+        found.extend(spans.map(|span| (resource.clone(), span)));
+    }
+    found
+}
+
+fn has(attributes: &[KeyValue], key: &str, value: &str) -> bool {
+    attributes.contains(&attributes::string(key, value))
+}
+
+#[test]
+fn one_trace_with_a_span_for_each_hop() {
+    let spans = spans(traces(&[item(Some("0af7651916cd43dd8448eb211c80319c"))]));
+    let [(outer_of, outer), (inner_of, inner)] = &spans[..] else { panic!("{spans:?}") };
+    assert_eq!(outer.trace_id[..2], [0x0a, 0xf7]);
+    assert_eq!(outer.trace_id, inner.trace_id);
+    assert_eq!((outer.parent_span_id.len(), &inner.parent_span_id), (0, &outer.span_id));
+    assert_eq!((outer.kind(), inner.kind()), (SpanKind::Server, SpanKind::Client));
+    assert_eq!((outer.name.as_str(), inner.name.as_str()), ("GET", "connect timed out"));
+    assert_eq!(outer.start_time_unix_nano, 1_700_000_000_000_001_000);
+    assert_eq!(inner.end_time_unix_nano, 1_700_000_000_000_004_000);
+    assert!(has(outer_of, "k8s.deployment.name", "frontend") && has(outer_of, "k8s.node.name", "worker-1"));
+    // The call is the caller's.
+    assert!(has(inner_of, "k8s.pod.name", "frontend-6c9-537"));
+    assert!(
+        has(&inner.attributes, "error.type", "timeout") && has(&inner.attributes, "server.address", "shop/payment")
+    );
+    assert!(has(&inner.attributes, "tracer.cause", "network-policy-drop"));
+    assert!(has(&outer.attributes, "url.path", "/pay") && has(&outer.attributes, "error.type", "504"));
+    assert_eq!(inner.status.as_ref().unwrap().message, "a policy isolates payment");
+}
+
+#[test]
+fn without_an_id_of_its_own_every_node_makes_the_same() {
+    let here = item(None);
+    let mut there = item(None);
+    there.incident.id = "another".to_owned();
+    there.incident.first_seen = "2026-03-01T14:03:37.632Z".to_owned();
+    let id = |item: &Item| spans(traces(std::slice::from_ref(item)))[0].1.trace_id.clone();
+    assert_eq!(id(&here), id(&there));
+    // Of a request with an id, the other node's trace is linked.
+    let linked = spans(traces(&[item(Some("0af7651916cd43dd8448eb211c80319c"))]));
+    assert_eq!(linked[0].1.links[0].trace_id, id(&here));
+}
+
+#[test]
+fn a_record_for_each_and_no_second_trace() {
+    let again = Item { again: true, ..item(None) };
+    assert!(traces(std::slice::from_ref(&again)).resource_spans.is_empty());
+    let logs = logs(&[again]);
+    let record = &logs.resource_logs[0].scope_logs[0].log_records[0];
+    assert_eq!(record.body, text("a policy isolates payment"));
+    assert_eq!(record.time_unix_nano, 1_772_373_818_635_000_000);
+    assert_eq!(record.trace_id.len(), 16);
+}
