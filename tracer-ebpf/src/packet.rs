@@ -115,8 +115,9 @@ pub(crate) fn opaque(value: u64) -> u64 {
     value
 }
 
-/// Loads `len` bytes, at most `MAX`, to `to`; gives how many. The verifier must see `0 < len` and `len <= MAX` as two
-/// comparisons of one register, which LLVM would merge into a range check that it doesn't understand.
+/// Loads `len` bytes, at most `MAX`, to `to`; gives how many. The verifier must see `0 < n` and `n <= MAX` of one register.
+/// Before 6.8 it learns no lower bound from a comparison with zero, but it does from adding one to what is below `MAX`.
+/// LLVM would merge these steps into a range check that the verifier doesn't understand.
 ///
 /// # Safety
 /// `to` must have room for `MAX` bytes.
@@ -131,14 +132,12 @@ pub(crate) unsafe fn load_up_to<const MAX: u64>(
     if n > MAX {
         n = MAX;
     }
-    let n = opaque(n);
-    if n == 0 {
+    // Of nothing this is the largest number.
+    let before_last = opaque(opaque(n).wrapping_sub(1));
+    if before_last >= MAX {
         return None;
     }
-    let n = opaque(n);
-    if n > MAX {
-        return None;
-    }
+    let n = opaque(opaque(before_last) + 1);
     // SAFETY: the caller's promise; the helper checks the packet's side.
     let result = unsafe { bpf_skb_load_bytes(skb.cast(), offset, to.cast(), n as u32) };
     (result == 0).then_some(n as u32)

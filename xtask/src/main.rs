@@ -11,6 +11,7 @@ mod dashboards;
 mod demo;
 mod deploy;
 mod ebpf_toolchain;
+mod kernels;
 mod linking;
 mod setup;
 mod steps;
@@ -40,6 +41,11 @@ enum Task {
         /// What to print on standard output
         #[arg(short, long, value_enum, default_value = "text")]
         output: Output,
+    },
+    /// Boot other kernels in QEMU and run the tracer, its hook tests and the demo in each
+    Kernels {
+        /// Only these (5.10, 6.1, 6.12, 6.18, newest); docs/kernels.md is written if none is named
+        only: Vec<String>,
     },
     /// Break the test cluster in many ways at once among healthy traffic, and score what the tracer says
     Storm(storm::Storm),
@@ -76,6 +82,7 @@ fn main() -> ExitCode {
         Task::Lint => ci::lint(),
         Task::Test { filters } => test::run(&filters),
         Task::Demo { output } => return demo::run(output),
+        Task::Kernels { only } => kernels::run(&only),
         Task::Linking(linking) => return linking.run(),
         Task::Storm(storm) => return storm.run(),
         Task::Bench { bench } => bench::run(&bench),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tracer::event::Event;
 
-use super::net::Net;
+use super::net::{Net, tells_icmp};
 
 #[test]
 fn input_and_output_chains() {
@@ -15,7 +15,7 @@ fn input_and_output_chains() {
             let net = Net::new();
             net.nft(hook, &["tcp dport 7100 drop"]);
             net.try_connect(address.parse().unwrap(), Duration::from_millis(300)).unwrap_err();
-            let dropped = net.wait_drop("NETFILTER_DROP");
+            let dropped = net.wait_filtered();
             assert_eq!(
                 (dropped.hook.as_deref(), dropped.mechanism.as_deref()),
                 (Some(name), Some("netfilter")),
@@ -49,7 +49,7 @@ fn forward_chain() {
     }
     node.nft("forward", &["tcp dport 7200 drop"]);
     a.try_connect("10.99.2.2:7200".parse().unwrap(), Duration::from_millis(500)).unwrap_err();
-    let dropped = node.wait_drop("NETFILTER_DROP");
+    let dropped = node.wait_filtered();
     assert_eq!((dropped.hook.as_deref(), dropped.device.as_deref()), (Some("FORWARD"), Some("va")));
     assert_eq!(dropped.destination, "10.99.2.2:7200".parse().unwrap());
     assert_eq!(a.wait_connect().local, dropped.source);
@@ -75,8 +75,11 @@ fn no_route_on_the_router() {
     node.sh("ip addr add 10.98.1.1/24 dev va && ip link set va up");
     a.sh("ip addr add 10.98.1.2/24 dev eth0 && ip link set eth0 up && ip route add default via 10.98.1.1");
     a.try_connect("192.0.2.9:80".parse().unwrap(), Duration::from_secs(3)).unwrap_err();
-    let icmp = node.wait("the ICMP error", |event| if let Event::Icmp(it) = event { Some(it.clone()) } else { None });
-    assert_eq!((icmp.icmp_type, icmp.icmp_code), (3, 0));
+    if tells_icmp() {
+        let icmp =
+            node.wait("the ICMP error", |event| if let Event::Icmp(it) = event { Some(it.clone()) } else { None });
+        assert_eq!((icmp.icmp_type, icmp.icmp_code), (3, 0));
+    }
     let dropped = node.wait("the drop", |event| if let Event::Drop(it) = event { Some(it.clone()) } else { None });
     assert_eq!(dropped.mechanism.as_deref(), Some("routing"), "{dropped:?}");
     let connect = a.wait_connect();

@@ -41,14 +41,17 @@ impl Late {
         }
     }
 
-    /// Everything told of a namespace, but a failure caused last, after which nothing else comes.
+    /// Everything told of a namespace, but a failure caused last, after which nothing else comes; and but drops without
+    /// reason and place, which are any packet's end where the kernel gives no reasons.
     fn all(&mut self, net: &Net) -> Vec<Event> {
         let mut fence = net.pair();
         fence.request(&get("/fence"));
         fence.respond(&answer("599 Fence", ""));
         let is_fence = |event: &Event| matches!(event, Event::Exchange(it) if path_of(it) == "/fence");
         let mut told = self.told(net, "the fence", |told| told.iter().filter(|event| is_fence(event)).count() == 2);
-        told.retain(|event| !is_fence(event));
+        let reasons = self.kernel.session.features.arguments("kfree_skb") >= 3;
+        let used = |event: &Event| matches!(event, Event::Drop(it) if !reasons && it.mechanism.is_none());
+        told.retain(|event| !is_fence(event) && !used(event));
         told
     }
 

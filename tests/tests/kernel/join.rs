@@ -66,7 +66,7 @@ fn hooks_meet_in_one_record() {
     assert_eq!((connect.remote, connect.error), ("127.0.0.1:7777".parse().unwrap(), 0));
     assert_eq!(connect.actor.tgid, own);
     assert_ne!(connect.local.port(), 0, "the port outlives the socket's unhashing");
-    let dropped = net.wait_drop("NETFILTER_DROP");
+    let dropped = net.wait_filtered();
     assert_eq!(dropped.hook.as_deref(), Some("OUTPUT"));
     assert_eq!(dropped.source, connect.local, "joins the drop by its tuple");
 }

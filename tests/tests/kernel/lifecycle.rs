@@ -5,6 +5,7 @@ use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 
 use tracer::event::{Event, Outcome, Process, Role};
+use tracer::kernel::plan::{HOOKS, Kind};
 use tracer_common::event::kind;
 
 use super::net::{Net, get};
@@ -86,8 +87,16 @@ fn processes_that_end_with_a_code() {
 
 #[test]
 fn every_program_is_attached() {
-    let programs = observer().ask(|kernel| kernel.session.programs());
-    assert!(programs.len() > 10 && programs.iter().all(|program| program.loaded && program.attached), "{programs:?}");
+    let (programs, features) = observer().ask(|kernel| (kernel.session.programs(), kernel.session.features.clone()));
+    let absent = |name: &str| {
+        let tracepoint = HOOKS.iter().any(|hook| hook.name == name && hook.kind == Kind::RawTracepoint);
+        tracepoint && features.arguments(name) == 0
+    };
+    assert!(programs.len() > 10, "{programs:?}");
+    for program in programs {
+        let expected = !absent(program.name);
+        assert_eq!((program.loaded, program.attached), (expected, expected), "{}", program.name);
+    }
 }
 
 /// Removes its directory, however the test ends.

@@ -14,6 +14,16 @@ use tracer::event::{Connect, Drop as Dropped, Event, Exchange, Outcome, Role, Si
 
 use super::observer::{PATIENCE, Seen, netns, observer};
 
+/// Whether this kernel says why it drops a packet.
+pub(crate) fn gives_reasons() -> bool {
+    observer().features().arguments("kfree_skb") >= 3
+}
+
+/// Whether this kernel tells of the ICMP errors that it sends.
+pub(crate) fn tells_icmp() -> bool {
+    observer().features().arguments("icmp_send") > 0
+}
+
 pub(crate) struct Net {
     file: File,
     pub(crate) inode: u32,
@@ -147,7 +157,10 @@ impl Net {
         // What was in the other ring by then.
         observer().ask(|_| ());
         observer().ask(|_| ());
-        let ours = |event: &Event| netns(event) == self.inode;
+        // Without reasons a packet that is freed at the end of its use is a drop as well.
+        let reasons = gives_reasons();
+        let used = |event: &Event| matches!(event, Event::Drop(it) if !reasons && it.mechanism.is_none());
+        let ours = |event: &Event| netns(event) == self.inode && !used(event);
         let is_fence = |event: &Event| matches!(event, Event::Exchange(it) if path_of(it).starts_with("/fence-"));
         observer().all(|record| ours(&record.event) && !is_fence(&record.event))
     }
@@ -169,9 +182,11 @@ impl Net {
         self.wait("a failed connect", |event| if let Event::Connect(it) = event { Some(it.clone()) } else { None })
     }
 
-    pub(crate) fn wait_drop(&self, reason: &str) -> Dropped {
-        self.wait(&format!("a drop for {reason}"), |event| match event {
-            Event::Drop(it) if it.reason.as_deref() == Some(reason) => Some(it.clone()),
+    /// A drop by a rule: by its reason, or by its place only where the kernel gives none.
+    pub(crate) fn wait_filtered(&self) -> Dropped {
+        let reason = gives_reasons().then_some("NETFILTER_DROP");
+        self.wait("a drop by a rule", |event| match event {
+            Event::Drop(it) if it.reason.as_deref() == reason && it.hook.is_some() => Some(it.clone()),
             _ => None,
         })
     }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use tracer::event::decode::{self, DecodeError};
 use tracer::event::{Event, Record};
+use tracer::kernel::features::Features;
 use tracer::kernel::{Kernel, KernelNames, Options, object};
 use tracer_common::event::Header;
 use zerocopy::FromBytes;
@@ -91,9 +92,18 @@ impl Observer {
                 return found;
             }
             let left = deadline.saturating_duration_since(Instant::now());
-            assert!(!left.is_zero(), "no event in {PATIENCE:?}: {what}");
+            if left.is_zero() {
+                // Without the lock: one test's failure isn't the others'.
+                drop(seen);
+                panic!("no event in {PATIENCE:?}: {what}");
+            }
             seen = self.changed.wait_timeout(seen, left.min(Duration::from_millis(100))).unwrap().0;
         }
+    }
+
+    /// What was found out about the kernel.
+    pub(crate) fn features(&self) -> Features {
+        self.ask(|kernel| kernel.session.features.clone())
     }
 
     /// Everything so far that passes the filter.

@@ -52,7 +52,7 @@ fn lost_segments_count_once() {
     pair.respond(&answer("200 OK", "fine"));
     let rest = [get("/lost"), get("/lost-too")];
     pair.client.write_all(&rest[0]).unwrap();
-    net.wait_drop("NETFILTER_DROP");
+    net.wait_filtered();
     net.sh("nft flush ruleset");
     let mut read = vec![0; rest[0].len()];
     pair.server.read_exact(&mut read).unwrap();
@@ -74,7 +74,7 @@ fn reordered_segments_count_in_their_order() {
     // The first 100 bytes are dropped once, what follows passes.
     net.nft("input", &[&format!("tcp sport {} meta length 140-160 drop", pair.port)]);
     pair.server.write_all(&reply[..100]).unwrap();
-    net.wait_drop("NETFILTER_DROP");
+    net.wait_filtered();
     pair.server.write_all(&reply[100..]).unwrap();
     net.sh("nft flush ruleset");
     let mut read = vec![0; reply.len()];
@@ -125,7 +125,7 @@ fn an_overtaken_first_segment() {
     // The length with headers and timestamps.
     net.nft("input", &[&format!("tcp dport {} meta length {} drop", pair.port, 52 + first.len())]);
     pair.client.write_all(first).unwrap();
-    net.wait_drop("NETFILTER_DROP");
+    net.wait_filtered();
     pair.client.write_all(second).unwrap();
     net.sh("nft flush ruleset");
     let mut read = vec![0; head.len()];
@@ -147,7 +147,7 @@ fn a_request_that_ends_the_handshake() {
     let local = listener.local_addr().unwrap();
     net.nft("input", &[&format!("tcp dport {} tcp flags == ack meta length 52 drop", local.port())]);
     let mut client = net.try_connect(local, Duration::from_secs(5)).unwrap();
-    net.wait_drop("NETFILTER_DROP");
+    net.wait_filtered();
     client.write_all(&get("/early")).unwrap();
     let (server, _) = listener.accept().unwrap();
     net.sh("nft flush ruleset");

@@ -74,7 +74,7 @@ fn a_dropped_syn_ack() {
     let local = listener.local_addr().unwrap();
     net.nft("output", &[&format!("tcp sport {} drop", local.port())]);
     net.try_connect(local, SHORT).unwrap_err();
-    let dropped = net.wait_drop("NETFILTER_DROP");
+    let dropped = net.wait_filtered();
     assert_eq!((dropped.source, dropped.tcp_flags & 0x12), (local, 0x12));
     let syns = unanswered(&net);
     assert!(syns.iter().all(|syn| syn.local == local && syn.accept_queue == 0), "{syns:?}");

@@ -3,7 +3,7 @@
 use rustc_hash::FxHashMap;
 
 use super::btf::KernelBtf;
-use super::plan::HOOKS;
+use super::plan::{self, HOOKS, Hook};
 
 /// Facts about the running kernel.
 #[derive(Clone, Debug, Default)]
@@ -39,6 +39,11 @@ impl Features {
     /// How many arguments a tracepoint has, 0 where it is absent.
     pub fn arguments(&self, tracepoint: &str) -> u32 {
         self.tracepoints.get(tracepoint).map_or(0, |arguments| arguments.len() as u32)
+    }
+
+    /// What a hook that this kernel has can't tell here.
+    pub fn lacks(&self, hook: &Hook) -> Option<&'static str> {
+        plan::lacks(hook.name, self.arguments(hook.name))
     }
 
     /// `mark_victim` gives a task (most kernels) rather than a pid (6.5 of Ubuntu).

@@ -193,6 +193,18 @@ pub const HOOKS: &[Hook] = &[
     },
 ];
 
+/// What an attached hook can't tell, where its tracepoint has fewer arguments than in the newest kernels.
+pub fn lacks(hook: &str, arguments: u32) -> Option<&'static str> {
+    match (hook, arguments) {
+        ("kfree_skb", 1..3) => Some(
+            "this kernel gives no reason of a drop: only drops by netfilter are told from others, by their place in its code",
+        ),
+        ("kfree_skb", 3) => Some("this kernel doesn't say which socket a dropped packet was for"),
+        ("tcp_send_reset", 1..3) => Some("this kernel doesn't tell of a closed port's resets, nor why one was sent"),
+        _ => None,
+    }
+}
+
 /// A hook that isn't attached, and why.
 #[derive(Debug, Clone)]
 pub struct Skipped {
@@ -250,6 +262,16 @@ mod tests {
         assert_eq!(skipped, ["icmp_send", "inet_sk_error_report"]);
         assert_eq!(plan.missing_essential().count(), 0);
         assert!(plan.skipped[0].reason.contains("icmp_send"));
+    }
+
+    #[test]
+    fn fewer_arguments_tell_less() {
+        assert_eq!((lacks("kfree_skb", 4), lacks("tcp_send_reset", 3), lacks("icmp_send", 3)), (None, None, None));
+        assert!(
+            lacks("kfree_skb", 2).unwrap().contains("no reason") && lacks("kfree_skb", 3).unwrap().contains("socket")
+        );
+        assert!(lacks("tcp_send_reset", 2).unwrap().contains("closed port"));
+        assert_eq!(lacks("tcp_send_reset", 0), None, "absent, which is told as that");
     }
 
     #[test]

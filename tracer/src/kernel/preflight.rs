@@ -109,7 +109,7 @@ pub fn run(root: &HostRoot) -> Report {
     report.checks.push(symbols());
     report.plan = plan(|name| report.features.tracepoints.contains_key(name), report.features.cgroup2);
     if btf.is_ok() {
-        report.checks.extend(hooks(&report.plan));
+        report.checks.extend(hooks(&report.plan, &report.features));
     }
     report
 }
@@ -245,9 +245,14 @@ fn symbols() -> Check {
     )
 }
 
-fn hooks(plan: &Plan) -> impl Iterator<Item = Check> {
+fn hooks(plan: &Plan, features: &Features) -> impl Iterator<Item = Check> {
     let attached = plan.attach.iter().map(|hook| {
-        Check::new(format!("hook {}", hook.name), Status::Ok, format!("{}: {}", hook.kind.label(), hook.gives), None)
+        let name = format!("hook {}", hook.name);
+        let gives = format!("{}: {}", hook.kind.label(), hook.gives);
+        match features.lacks(hook) {
+            Some(lost) => Check::new(name, Status::Degraded, format!("{gives}; {lost}"), None),
+            None => Check::new(name, Status::Ok, gives, None),
+        }
     });
     let skipped = plan.skipped.iter().map(|skipped| {
         let status = if skipped.hook.essential { Status::Missing } else { Status::Degraded };

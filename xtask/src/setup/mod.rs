@@ -49,6 +49,16 @@ pub(crate) fn run(report: Report) -> Result<()> {
     Ok(())
 }
 
+/// What boots other kernels; nothing else needs it.
+pub(crate) fn kernels() -> Result<()> {
+    run(Report::WhenInstalling)?;
+    let missing = tools::missing_for_kernels();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    apt::install(&tools::packages(&missing), &tools::reasons(&missing))
+}
+
 /// A compiler of Go, which only the measurement of linking needs.
 pub(crate) fn go() -> Result<()> {
     if has_program("go") {

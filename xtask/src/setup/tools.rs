@@ -46,6 +46,12 @@ const DEPLOY_TOOLS: &[Tool] = &[
     tool("runc", &["--version"], "runc", "to run the image"),
 ];
 
+const KERNELS: &[Tool] = &[
+    tool("qemu-system-x86_64", &["--version"], "qemu-system-x86", "to boot other kernels"),
+    tool("cpio", &["--version"], "cpio", "to pack their root file system"),
+    tool("depmod", &["--version"], "kmod", "to list their modules"),
+];
+
 const fn tool(name: &'static str, check: &'static [&'static str], package: &'static str, reason: &'static str) -> Tool {
     Tool { name, check, package, reason }
 }
@@ -76,6 +82,10 @@ pub(super) fn missing(scope: Scope) -> Vec<&'static Tool> {
         Scope::Deploy => DEPLOY_TOOLS,
     };
     tools.iter().filter(|tool| !tool.works()).collect()
+}
+
+pub(super) fn missing_for_kernels() -> Vec<&'static Tool> {
+    KERNELS.iter().filter(|tool| !tool.works()).collect()
 }
 
 pub(super) fn packages(tools: &[&Tool]) -> Vec<&'static str> {
