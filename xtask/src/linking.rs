@@ -49,13 +49,6 @@ impl Linking {
     }
 }
 
-/// Two rows' worth as a step of a longer run, with what the tests have built.
-pub(crate) fn check() -> Result<()> {
-    let model = ["thread-per-request", "nginx"].map(str::to_owned).to_vec();
-    let short = Linking { model, concurrency: vec![10], requests: Some(200), output: Output::Text };
-    cargo::run(&mut short.command("debug"))
-}
-
 fn prepare() -> Result<()> {
     setup::run(setup::Report::WhenInstalling)?;
     setup::go()?;

@@ -49,11 +49,6 @@ impl Storm {
     }
 }
 
-/// A storm as a step of a longer run, always the same one, with what the tests have built.
-pub(crate) fn check() -> Result<()> {
-    cargo::run(&mut Storm { seed: 1, duration: 60, only: Vec::new(), output: Output::Text }.command())
-}
-
 fn seconds(text: &str) -> Result<u64> {
     let Some(seconds) = text.strip_suffix('s').and_then(|digits| digits.parse().ok()).filter(|s| *s >= 20) else {
         bail!("give whole seconds, at least 20, as in `60s`");

@@ -81,6 +81,9 @@ fn shares(scenario: &Scenario) -> bool {
     };
     !own_cluster
         && !scenario.storm_excluded
+        // Nor what is told from an API server, nor what can't be told apart even when it is quiet.
+        && scenario.api.is_empty()
+        && !scenario.allow_unknown
         && !node_object
         && !dns
         && !scenario.cluster.has_second_node()

@@ -188,6 +188,7 @@ fn every_query_has_an_answer() {
 }
 
 #[test]
+#[ignore = "four minutes; by hand with --ignored"]
 fn every_alert_fires_in_its_scenario_and_only_there() {
     for (name, alert) in ALERTS {
         let scenario = Scenario::read(&repository().join(format!("tests/scenarios/{name}.yaml"))).unwrap();

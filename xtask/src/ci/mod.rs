@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 
 use crate::cargo::{self, cargo};
 use crate::steps::Steps;
-use crate::{Output, demo, deploy, ebpf_toolchain, linking, setup, storm, test};
+use crate::{Output, demo, deploy, ebpf_toolchain, setup, test};
 
 mod hygiene;
 
@@ -24,11 +24,7 @@ pub(crate) fn run() -> Result<()> {
     static_checks(&mut steps)?;
     test::all(&mut steps, &[])?;
     steps.step("demo", || demo::check(Output::Json))?;
-    steps.step("linking", linking::check)?;
-    steps.step("storm", storm::check)?;
     steps.step("deploy", deploy::check)?;
-    steps.step("image", deploy::image::build)?;
-    steps.step("container", deploy::container::check)?;
     steps.step("generated files", || unchanged(&before))?;
     steps.summary();
     Ok(())
