@@ -25,10 +25,11 @@ pub(crate) fn drops_are_vague() -> bool {
     observer().features().arguments("kfree_skb") < 4
 }
 
-/// A drop that says neither why nor where.
+/// A drop that says neither why nor where, but perhaps that a socket was emptied at its end.
 pub(crate) fn is_vague(event: &Event) -> bool {
     let Event::Drop(it) = event else { return false };
-    it.mechanism.is_none() && it.reason.as_deref().is_none_or(|reason| reason == "NOT_SPECIFIED")
+    it.mechanism.as_deref().is_none_or(|place| place == "socket")
+        && it.reason.as_deref().is_none_or(|reason| reason == "NOT_SPECIFIED")
 }
 
 /// Whether this kernel tells of the ICMP errors that it sends.
