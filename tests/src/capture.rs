@@ -28,7 +28,8 @@ use crate::{
 
 /// The tracer ends by itself even if everything here goes wrong.
 const LONGEST_SECONDS: u64 = 120;
-const READY_PATIENCE: Duration = Duration::from_secs(20);
+/// Emulated, a kernel takes half a minute to verify the programs.
+const READY_PATIENCE: Duration = Duration::from_secs(60);
 const END_PATIENCE: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]

@@ -44,7 +44,7 @@ enum Task {
     },
     /// Boot other kernels in QEMU and run the tracer, its hook tests and the demo in each
     Kernels {
-        /// Only these (5.10, 6.1, 6.12, 6.18, newest); docs/kernels.md is written if none is named
+        /// Only these (5.10, 6.1, 6.12, 6.18, newest); docs/kernels.md keeps what the others last gave
         only: Vec<String>,
     },
     /// Break the test cluster in many ways at once among healthy traffic, and score what the tracer says

@@ -12,7 +12,7 @@ use tracer::event::{Event, Outcome, Role, SignalKind};
 use tracer::kernel::{Kernel, Options, object};
 use tracer_common::conn::{Conn, conn_flag, protocol, role};
 
-use super::net::{Net, Pair, answer, get, path_of};
+use super::net::{Net, Pair, answer, get, is_vague, path_of};
 use super::observer::{PATIENCE, netns};
 
 /// A tracer of the test's own, which starts only when everything is there.
@@ -41,17 +41,16 @@ impl Late {
         }
     }
 
-    /// Everything told of a namespace, but a failure caused last, after which nothing else comes; and but drops without
-    /// reason and place, which are any packet's end where the kernel gives no reasons.
+    /// Everything told of a namespace, but a failure caused last, after which nothing else comes; and but drops that
+    /// say neither why nor where, on kernels that have them of any packet.
     fn all(&mut self, net: &Net) -> Vec<Event> {
         let mut fence = net.pair();
         fence.request(&get("/fence"));
         fence.respond(&answer("599 Fence", ""));
         let is_fence = |event: &Event| matches!(event, Event::Exchange(it) if path_of(it) == "/fence");
         let mut told = self.told(net, "the fence", |told| told.iter().filter(|event| is_fence(event)).count() == 2);
-        let reasons = self.kernel.session.features.arguments("kfree_skb") >= 3;
-        let used = |event: &Event| matches!(event, Event::Drop(it) if !reasons && it.mechanism.is_none());
-        told.retain(|event| !is_fence(event) && !used(event));
+        let vague = self.kernel.session.features.arguments("kfree_skb") < 4;
+        told.retain(|event| !(is_fence(event) || vague && is_vague(event)));
         told
     }
 

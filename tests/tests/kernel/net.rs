@@ -19,6 +19,19 @@ pub(crate) fn gives_reasons() -> bool {
     observer().features().arguments("kfree_skb") >= 3
 }
 
+/// Whether packets that ended their use are drops in this kernel, too: without a reason before 5.17, and with none that says
+/// anything for as long as the receiving socket wasn't told either.
+pub(crate) fn drops_are_vague() -> bool {
+    observer().features().arguments("kfree_skb") < 4
+}
+
+/// A drop that says neither why nor where, but perhaps that a socket was emptied at its end.
+pub(crate) fn is_vague(event: &Event) -> bool {
+    let Event::Drop(it) = event else { return false };
+    it.mechanism.as_deref().is_none_or(|place| place == "socket")
+        && it.reason.as_deref().is_none_or(|reason| reason == "NOT_SPECIFIED")
+}
+
 /// Whether this kernel tells of the ICMP errors that it sends.
 pub(crate) fn tells_icmp() -> bool {
     observer().features().arguments("icmp_send") > 0
@@ -157,9 +170,8 @@ impl Net {
         // What was in the other ring by then.
         observer().ask(|_| ());
         observer().ask(|_| ());
-        // Without reasons a packet that is freed at the end of its use is a drop as well.
-        let reasons = gives_reasons();
-        let used = |event: &Event| matches!(event, Event::Drop(it) if !reasons && it.mechanism.is_none());
+        let vague = drops_are_vague();
+        let used = |event: &Event| vague && is_vague(event);
         let ours = |event: &Event| netns(event) == self.inode && !used(event);
         let is_fence = |event: &Event| matches!(event, Event::Exchange(it) if path_of(it).starts_with("/fence-"));
         observer().all(|record| ours(&record.event) && !is_fence(&record.event))

@@ -63,7 +63,10 @@ fn answered_syns_leave_nothing() {
         "nft 'table ip n {{ chain c {{ type nat hook output priority -100; tcp dport 7999 redirect to :{port}; }}; }}'"
     ));
     net.try_connect("127.0.0.1:7999".parse().unwrap(), SHORT).unwrap();
-    assert_eq!(unanswered(&net), []);
+    // The hook runs for SYN-ACKs of IPv6 listeners from somewhere between 6.1 and 6.12 on; no type information tells.
+    let unseen = if observer().features().release < (6, 2) { 2 } else { 0 };
+    let left = unanswered(&net);
+    assert!(left.len() == unseen && left.iter().all(|syn| syn.local.is_ipv6() && syn.accept_queue == 0), "{left:?}");
 }
 
 /// Its SYN-ACK dies in the listener's own namespace: that is a drop, and the queue has room.

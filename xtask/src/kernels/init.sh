@@ -41,6 +41,6 @@ if [ "$TESTS" = yes ]; then
     part hook-tests 400 hook-tests --test-threads=2
     part demo 200 tracer-demo --tracer /usr/bin/tracer -o json
 fi
-part oops 10 sh -c 'dmesg | grep -E "BUG:|WARNING:|Oops|panic" || true'
+part oops 10 sh -c 'dmesg | grep -E "BUG:|WARNING:|Oops:|Kernel panic" || true'
 sync
 echo b >/proc/sysrq-trigger

@@ -67,7 +67,7 @@ pub(super) fn run(
     let start = Instant::now();
     let child = qemu.spawn().context("can't run `qemu-system-x86_64`: install qemu-system-x86")?;
     let ended = wait(child, PATIENCE)?;
-    let parts = parts(&String::from_utf8_lossy(&fs::read(&results).unwrap_or_default()));
+    let parts = self::results(logs);
     if ended.is_none() {
         bail!("the machine didn't end within {} s; see {}", PATIENCE.as_secs(), logs.display());
     }
@@ -75,6 +75,11 @@ pub(super) fn run(
         bail!("the machine ended before its time: see {}", console.display());
     }
     Ok((parts, start.elapsed()))
+}
+
+/// What a machine's last run printed; nothing if there was none.
+pub(super) fn results(logs: &Path) -> Parts {
+    parts(&String::from_utf8_lossy(&fs::read(logs.join("results.log")).unwrap_or_default()))
 }
 
 /// How it ended by itself in time; if it didn't, it's ended.

@@ -34,7 +34,7 @@ const DEGRADATIONS: &[Degradation] = &[
 /// In which kernel those are tried.
 const DEGRADED_KERNEL: &str = "6.1";
 
-/// Runs in the kernels named; in all of them, and writes the table, if none is.
+/// Runs in the kernels named, in all of them if none is; and writes the table from each kernel's last run.
 pub(crate) fn run(only: &[String]) -> Result<()> {
     for name in only {
         if !KERNELS.contains(&name.as_str()) {
@@ -47,7 +47,6 @@ pub(crate) fn run(only: &[String]) -> Result<()> {
     fs::create_dir_all(&work)?;
     let programs = initramfs::programs(&work, &own)?;
     let archive = Archive::open(&cache()?)?;
-    let mut rows = Vec::new();
     let mut faults = Vec::new();
     let mut accelerator = None;
     for series in KERNELS.iter().filter(|name| only.is_empty() || only.iter().any(|wanted| wanted == *name)) {
@@ -63,12 +62,11 @@ pub(crate) fn run(only: &[String]) -> Result<()> {
                 faults.extend(judge_degraded(name, &parts, says));
             }
         }
-        rows.push(table::Column::new(&image.release, &parts)?);
     }
-    if only.is_empty() {
-        let path = cargo::root().join("docs/kernels.md");
-        fs::write(&path, table::document(&rows)).with_context(|| path.display().to_string())?;
-    }
+    let logs = |series: &&str| machine::results(&work.join("logs").join(series));
+    let columns: Vec<_> = KERNELS.iter().map(logs).map(|parts| table::Column::new(&parts)).collect::<Result<_>>()?;
+    let path = cargo::root().join("docs/kernels.md");
+    fs::write(&path, table::document(&columns)).with_context(|| path.display().to_string())?;
     if !faults.is_empty() {
         bail!("{} faults:\n  {}", faults.len(), faults.join("\n  "));
     }

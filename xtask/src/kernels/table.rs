@@ -28,13 +28,17 @@ enum State {
 }
 
 impl Column {
-    pub(super) fn new(release: &str, parts: &Parts) -> Result<Self> {
+    pub(super) fn new(parts: &Parts) -> Result<Self> {
+        let release = parts.get("release").map_or("", |(text, _)| text.trim());
         let lines = |name: &str| {
             let text = parts.get(name).map_or("", |(text, _)| text.as_str());
             text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()).collect::<Vec<_>>()
         };
         let ready = lines("capture").into_iter().find(|line| line["type"] == "ready");
-        let ready = ready.with_context(|| format!("{release}: the tracer wasn't ready: {:?}", parts.get("capture")))?;
+        let ready = ready.with_context(|| {
+            let said = parts.get("capture").map_or("nothing", |(text, _)| text);
+            format!("a kernel has no run in which the tracer was ready ({release}: {said}); run `cargo xtask kernels`")
+        })?;
         let attached =
             |name: &str| ready["hooks"].as_array().is_some_and(|hooks| hooks.iter().any(|hook| hook == name));
         let hook = |check: &Value| {
@@ -145,7 +149,7 @@ mod tests {
                 ),
             ),
         ]);
-        let text = document(&[Column::new("6.1", &parts).unwrap()]);
+        let text = document(&[Column::new(&parts).unwrap()]);
         assert!(text.contains("| `a` | works |") && text.contains("| `b` | degraded (1) |"), "{text}");
         assert!(text.contains("| `c` | absent (2) |") && text.contains("2. `c`: gone"), "{text}");
     }
