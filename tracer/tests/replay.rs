@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use tracer::{
     correlate::Correlator,
-    event::{Drop, Event, Record, record},
+    event::{Drop, Event, Outcome, Record, record},
     verdict::{Incident, Origin},
 };
 
@@ -178,6 +178,26 @@ fn what_was_lost_before_the_request_is_no_matter() {
             assert!(cause != "unknown" && said.is_empty(), "{name}: {cause} {said:?}");
         }
     }
+}
+
+#[test]
+fn lookups_leave_room_for_looks_at_the_node() {
+    let (mut lookup, mut repeated) = (None, 0);
+    let incidents = replay_edited("app-error-deep", |record| {
+        match &record.event {
+            Event::Dns(dns) if dns.rcode == Some(3) => lookup = Some(record.event.clone()),
+            Event::Exchange(it) if matches!(it.outcome, Outcome::Status(500..)) => {
+                repeated += 1;
+                let again = lookup.iter().cycle().take(300).cloned();
+                return again.map(|event| Record { at: record.at, event }).chain([record.clone()]).collect();
+            }
+            _ => {}
+        }
+        vec![record]
+    });
+    let causes = |incidents: Vec<Incident>| incidents.into_iter().map(|it| (it.cause.id, it.coverage.notes));
+    assert!(repeated > 0 && lookup.is_some());
+    assert!(causes(incidents).eq(causes(replay("app-error-deep"))));
 }
 
 #[test]

@@ -156,6 +156,10 @@ fn bounded<T>(queue: &mut VecDeque<T>, item: T) {
 impl Correlator {
     /// A failure was seen: asks what it took place in.
     pub(super) fn inquire(&mut self, symptom: &Symptom, at: Ktime) {
+        // Nothing of theirs is on the node; and search domains make so many that others would find no room.
+        if matches!(symptom, Symptom::Lookup { .. } | Symptom::Attempt(_)) {
+            return;
+        }
         // Finding the other end of a client's exchange takes longer, and it may not be known before a look.
         let is_server = |x: &Exchange| x.role == Role::Server;
         let known = matches!(symptom, Symptom::Exchange(id) if self.window.exchanges.get(*id).is_some_and(is_server));
