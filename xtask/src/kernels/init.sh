@@ -1,7 +1,7 @@
 #!/bin/sh
 # The first process of a virtual machine that `cargo xtask kernels` boots. What is to be known goes to the second serial
 # line, each part between `@@ begin NAME` and `@@ end NAME EXIT-CODE`; the kernel's own messages go to the first.
-export PATH=/usr/sbin:/usr/bin:/sbin:/bin
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin NO_COLOR=1
 mount -t proc proc /proc
 mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev
