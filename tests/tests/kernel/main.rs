@@ -19,5 +19,6 @@ mod join;
 mod lifecycle;
 mod net;
 mod observer;
+mod probes;
 mod reliability;
 mod syns;
