@@ -330,9 +330,14 @@ impl Identity {
         }
     }
 
-    /// Whether an address belongs to the cluster or to this node.
+    /// Whether an address belongs to the cluster or to this node. One next to pods' isn't called outside either, unless a
+    /// name that isn't of the cluster led to it.
     pub(crate) fn is_inside(&self, snapshot: &Snapshot, address: IpAddr) -> bool {
-        address.is_loopback() || snapshot.is_in_cluster(address) || self.addresses.contains_key(&address)
+        let near = || {
+            let name = self.dns_name(address);
+            name.is_none_or(|name| name.contains(".svc.")) && snapshot.is_near_pods(address)
+        };
+        address.is_loopback() || self.addresses.contains_key(&address) || snapshot.is_in_cluster(address) || near()
     }
 }
 
@@ -346,7 +351,7 @@ fn container_name(pod: &Pod, id: &str) -> Option<String> {
     let mut named = statuses.filter(|status| {
         status.container_id.as_deref().and_then(|full| full.rsplit('/').next()).is_some_and(|full| full.starts_with(id))
     });
-    named.next().map(|status| status.name.clone()).or_else(|| match pod.spec.containers.as_slice() {
+    named.next().map(|status| status.name.to_string()).or_else(|| match pod.spec.containers.as_ref() {
         [only] => Some(only.name.clone()),
         _ => None,
     })

@@ -10,6 +10,7 @@
 mod controller;
 mod endpoints;
 mod event;
+mod labels;
 mod meta;
 mod network_policy;
 mod node;
@@ -25,7 +26,8 @@ pub use endpoints::{
     Endpoints, SliceEndpoint, TargetRef,
 };
 pub use event::{Event, EventSource, ObjectReference};
-pub use meta::{Condition, Labels, Metadata, OwnerReference};
+pub use labels::Labels;
+pub use meta::{Condition, Metadata, OwnerReference};
 pub use network_policy::{
     EgressRule, IngressRule, IpBlock, LabelSelector, NetworkPolicy, NetworkPolicySpec, Operator, Peer, PolicyPort,
     PolicyType, Requirement,

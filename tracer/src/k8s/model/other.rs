@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Labels, Metadata};
+use super::Metadata;
 
 /// Kinds with their API groups. Not every cluster has them, and none is needed.
 const KINDS: [(&str, &str); 11] = [
@@ -49,9 +49,7 @@ impl OtherObject {
 impl Metadata {
     /// Leaves the name.
     pub(super) fn trim(&mut self) {
-        self.labels = Labels::new();
-        self.annotations.clear();
-        self.owner_references = Vec::new();
-        (self.creation_timestamp, self.deletion_timestamp) = (None, None);
+        let Self { namespace, name, uid, .. } = std::mem::take(self);
+        *self = Self { namespace, name, uid, ..Self::default() };
     }
 }
