@@ -21,3 +21,4 @@ mod net;
 mod observer;
 mod reliability;
 mod syns;
+mod translate;

@@ -18,6 +18,7 @@ mod object;
 mod other;
 mod pod;
 mod port;
+mod route;
 mod service;
 
 pub use controller::{Controller, ControllerKind, ControllerSpec, PodTemplate};
@@ -40,4 +41,5 @@ pub use pod::{
     PodIp, PodSpec, PodStatus, Probe, Resources, Running, TcpSocketAction, Terminated, Waiting,
 };
 pub use port::{PortRef, Protocol};
+pub use route::Route;
 pub use service::{LoadBalancerIngress, LoadBalancerStatus, Service, ServicePort, ServiceSpec, ServiceStatus};
