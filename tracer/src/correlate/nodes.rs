@@ -6,8 +6,8 @@ use rustc_hash::FxHashMap;
 
 use super::Options;
 use crate::event::{
-    Actor, ConnId, Connect, ConnectAttempt, Dns, Drop, Event, Exchange, HostFact, Icmp, Ktime, Process, Resources,
-    OpaqueConnection, Rule, Signal, UnansweredSyn,
+    Actor, ConnId, Connect, ConnectAttempt, Dns, Drop, Event, Exchange, HostFact, Icmp, Ktime, OpaqueConnection,
+    Process, Resources, Rule, Signal, UnansweredSyn,
 };
 
 /// As many as process numbers leave room for.
