@@ -95,6 +95,7 @@ fn is_by(event: &Event, tgid: u32) -> bool {
         Event::Exchange(exchange) => exchange.actor.or(exchange.connector).map_or(0, |actor| actor.tgid),
         Event::Connect(connect) => connect.actor.tgid,
         Event::ConnectAttempt(attempt) => attempt.actor.tgid,
+        Event::OpaqueConnection(conn) => conn.connector.map_or(0, |actor| actor.tgid),
         Event::Signal(signal) => signal.actor.tgid,
         Event::Dns(dns) => dns.actor.tgid,
         Event::Process(process) => process.tgid,
