@@ -18,6 +18,7 @@ use crate::{
 };
 
 mod abandoned;
+mod around;
 mod call;
 mod chain;
 mod cluster;
@@ -37,10 +38,10 @@ mod probe;
 mod symptom;
 mod window;
 
+pub(crate) use around::Around;
 pub(crate) use chain::{Chain, ConnectLeaf, Leaf, LookupLeaf, ServerLeaf, Target};
 pub(crate) use descend::milliseconds;
 pub(crate) use identity::{Conntrack, Identity, Who, service_name};
-pub(crate) use inquiry::Around;
 pub(crate) use leaf::ECONNREFUSED;
 pub(crate) use lookup::LookupOutcome;
 pub use nodes::{MOST_NODES, Node};
