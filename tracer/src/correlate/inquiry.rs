@@ -223,19 +223,26 @@ impl Correlator {
         }
     }
 
-    /// Time has passed: asks what couldn't be asked before. True if it did; the answers are worth waiting for.
-    pub(super) fn inquire_again(&mut self) -> bool {
-        let mut asked = false;
+    /// Time has passed: asks what couldn't be asked before. The time of the earliest failure that it was asked for: the
+    /// answers are worth waiting for, however late it is on a busy node.
+    pub(super) fn inquire_again(&mut self) -> Option<Ktime> {
+        let mut since: Option<Ktime> = None;
         for mut waiting in std::mem::take(&mut self.inquiries.waiting) {
+            let wants = self.wants.len();
             // The other end may only have been found by a look.
             waiting.resources = waiting.resources || self.ask_resources(&waiting.symptom);
-            if self.now < waiting.at.saturating_add(LOG_NS) {
+            let due = self.now >= waiting.at.saturating_add(LOG_NS);
+            if due {
+                self.ask_log(&waiting.symptom);
+            }
+            if self.wants.len() > wants {
+                since = Some(since.map_or(waiting.at, |at| at.min(waiting.at)));
+            }
+            if !due {
                 self.inquiries.waiting.push_back(waiting);
-            } else {
-                asked |= self.ask_log(&waiting.symptom);
             }
         }
-        asked
+        since
     }
 
     /// A packet was dropped: asks which rule did it, if it was one and the packet a pod's.
@@ -296,13 +303,11 @@ impl Correlator {
         true
     }
 
-    fn ask_log(&mut self, symptom: &Symptom) -> bool {
-        let Some((uid, container, from)) = self.log_of(symptom) else { return false };
-        if !self.inquiries.admits(Subject::Log(uid.clone()), self.now) {
-            return false;
+    fn ask_log(&mut self, symptom: &Symptom) {
+        let Some((uid, container, from)) = self.log_of(symptom) else { return };
+        if self.inquiries.admits(Subject::Log(uid.clone()), self.now) {
+            self.wants.push(Want::Log { uid, container, from, until: self.now });
         }
-        self.wants.push(Want::Log { uid, container, from, until: self.now });
-        true
     }
 
     /// The pod whose log may say why, its container, and since when.

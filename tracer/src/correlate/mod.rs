@@ -32,6 +32,7 @@ mod leaf;
 mod link;
 mod lookup;
 mod nodes;
+mod opaque;
 mod options;
 mod owner;
 mod probe;
@@ -53,9 +54,6 @@ use symptom::Symptom;
 
 /// A DNS query this old won't be answered: resolvers wait 5 s by default.
 const UNANSWERED_NS: u64 = 5_500_000_000;
-/// The node is asked between two ticks, which are this far apart.
-const ANSWER_NS: u64 = 100_000_000;
-
 /// The state of a network namespace is asked for anew after this.
 const ASK_NS: u64 = 1_000_000_000;
 
@@ -245,6 +243,12 @@ impl Correlator {
                     self.symptom(Symptom::Attempt(id), at);
                 }
             }
+            Event::OpaqueConnection(conn) => {
+                if self.is_observed(conn.cgroup) {
+                    let container = self.identity.container_key(conn.cgroup);
+                    self.window.opaque.add(container, conn);
+                }
+            }
             Event::UnansweredSyn(syn) => {
                 if syn.netns != 0 && self.identity.asked.insert(syn.netns) {
                     self.wants.push(Want::ListenCounts { netns: syn.netns });
@@ -349,9 +353,9 @@ impl Correlator {
             self.wants.push(Want::Flight);
         }
         let now = self.now;
-        // Verdicts wait for the answers to what was asked just now.
-        let limit = if self.inquire_again() { now.saturating_sub(ANSWER_NS) } else { now };
-        let limit = self.rule_awaited_since().map_or(limit, |since| limit.min(since + symptom::SETTLE_NS - 1));
+        // Verdicts wait for the answers to what was asked just now, until the next tick.
+        let awaited = [self.inquire_again(), self.rule_awaited_since()].into_iter().flatten();
+        let limit = awaited.fold(now, |limit, since| limit.min(since + symptom::SETTLE_NS - 1));
         self.decide(limit, out);
         self.window.expire(now);
         // Ports may be listened on later: ask anew, but not at once.
