@@ -154,14 +154,7 @@ impl Inquiries {
 
 /// The packet as rules saw it, if a rule may have dropped it.
 fn flow(drop: &Drop) -> Option<Flow> {
-    let by_rule = match drop.reason.as_deref() {
-        Some("NETFILTER_DROP") => true,
-        Some("NOT_SPECIFIED") | None => {
-            matches!(drop.mechanism.as_deref(), Some("netfilter" | "nftables" | "iptables" | "xtables"))
-        }
-        _ => false,
-    };
-    by_rule.then_some(())?;
+    drop.by_netfilter().then_some(())?;
     Some(Flow {
         netns: drop.netns,
         hook: drop.hook.clone()?,
@@ -219,6 +212,7 @@ impl Correlator {
                 self.window.connects.get(*id).map(|c| Place::Target(c.nat_remote.unwrap_or(c.remote)))
             }
             Symptom::End(id) => self.window.signals.get(*id).map(|(_, signal)| Place::Target(signal.remote)),
+            // Nothing of theirs is on the node.
             Symptom::Attempt(_) | Symptom::Lookup { .. } => None,
         }
     }
