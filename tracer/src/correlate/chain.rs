@@ -1,9 +1,9 @@
 //! The way from a symptom down to the deepest element that failed: what the rules judge.
 
 use super::{
+    around::Around,
     call::Call,
     identity::{Conntrack, LocalPorts, Who},
-    inquiry::Around,
     probe::ProbeRun,
 };
 use crate::{

@@ -47,7 +47,6 @@ impl Correlator {
             snapshot: &self.snapshot,
             lost: self.lost_failures() + self.window.exchanges.overflowed,
             lost_at: self.lost_at.max(self.window.forgotten_until),
-            skipped_at: self.inquiries.skipped_at,
             wall_offset_ns: self.wall_offset_ns(),
             unread: self.watches.unread(),
             nodes: &self.nodes,
