@@ -8,6 +8,7 @@
 
 mod conn;
 mod emit;
+mod flight;
 mod globals;
 mod hooks;
 mod http;

@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd};
 use serde::{Deserialize, Serialize};
 
 use super::write;
@@ -77,6 +77,8 @@ fn authority() -> Result<&'static CertifiedIssuer<'static, KeyPair>> {
     static AUTHORITY: LazyLock<Result<CertifiedIssuer<'static, KeyPair>, rcgen::Error>> = LazyLock::new(|| {
         let mut parameters = CertificateParams::new(vec![])?;
         parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        // Named as what it signs, it would look as if that had signed itself.
+        parameters.distinguished_name.push(DnType::CommonName, "tracer-tests authority");
         CertifiedIssuer::self_signed(parameters, KeyPair::generate()?)
     });
     AUTHORITY.as_ref().ok().context("no certificate authority could be made")

@@ -31,7 +31,9 @@ pub struct Exchange {
     pub heads: Heads,
 }
 
-/// A compact record of an exchange that went well, in the flight recorder.
+/// A compact record of an exchange that went well, in the flight recorder; or, with status 0, of an opaque connection that
+/// ended: `start_ns` is then its establishment, `read_ns` and `response_ns` are when payload was last sent and received,
+/// and `flags` is its [`protocol`](crate::conn::protocol).
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct FlightRecord {

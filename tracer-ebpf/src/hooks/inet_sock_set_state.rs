@@ -11,9 +11,10 @@ use tracer_common::{
 use crate::{
     conn,
     emit::{self, Ring},
+    flight,
     globals::offset,
     hooks::tcp_signals,
-    http::{self, RECEIVED},
+    http::{self, RECEIVED, SENT},
     kernel::{self, IPPROTO_TCP, read, read_or_zero, state},
     maps::PENDING_CONNECT,
     tls,
@@ -69,9 +70,15 @@ fn connecting(_ctx: &impl EbpfContext, sock: u64) {
 #[inline(always)]
 fn moved(sock: u64, record: &mut Conn, old: u32, new: u32) {
     record.state = new;
-    // The application gives up: what it does then comes before the connection's end.
-    if new == state::FIN_WAIT1 && old == state::ESTABLISHED {
+    // The application gives up: what it does then comes before the connection's end. Closed with bytes unread, the
+    // connection skips the FIN for a reset (RFC 2525 section 2.17; `net/ipv4/tcp.c` `__tcp_close`); a reset that came, or a
+    // timeout, leaves an error first.
+    let reset = new == state::CLOSE && read_or_zero::<u32>(sock, offset!(sk_err)) == 0;
+    if old == state::ESTABLISHED && (new == state::FIN_WAIT1 || reset) {
         record.flags |= conn_flag::LOCAL_CLOSED_FIRST;
+        if record.begun == record.answered {
+            record.flags |= conn_flag::CLOSED_IDLE;
+        }
     }
     if (new == state::FIN_WAIT1 || new == state::LAST_ACK) && tls::may_have_failed(record) {
         report_end(sock);
@@ -83,12 +90,7 @@ fn moved(sock: u64, record: &mut Conn, old: u32, new: u32) {
             record.flags |= conn_flag::ESTABLISHED;
             kernel::sock_tuple(sock, &mut record.tuple);
         }
-        state::FIN_WAIT1 if old == state::ESTABLISHED => {
-            if record.begun == record.answered {
-                record.flags |= conn_flag::CLOSED_IDLE;
-            }
-            record.closing_ns = kernel::now();
-        }
+        state::FIN_WAIT1 if old == state::ESTABLISHED => record.closing_ns = kernel::now(),
         state::CLOSE_WAIT => {
             record.flags |= conn_flag::REMOTE_CLOSED_FIRST;
             if peer_was_idle(sock, record) {
@@ -154,6 +156,9 @@ fn ended(sock: u64, record: &mut Conn) {
     }
     if record.role != role::CLIENT || record.protocol == protocol::HTTP1 {
         return;
+    }
+    if record.last_ns[SENT] | record.last_ns[RECEIVED] != 0 {
+        flight::opaque_connection(record, sock);
     }
     if record.flags & conn_flag::JOINED != 0 {
         // Nobody saw what it carried before. It waited for something if the last to send was this end.

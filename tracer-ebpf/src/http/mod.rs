@@ -91,6 +91,7 @@ pub(crate) fn segment(skb: *mut __sk_buff, sock: u64, packet: &Packet, direction
         tls::records(record, &segment);
     }
     if record.protocol != protocol::HTTP1 {
+        record.last_ns[direction & 1] = segment.now;
         return;
     }
     note_nat(record, packet, direction);

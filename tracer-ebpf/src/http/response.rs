@@ -2,8 +2,8 @@
 
 use tracer_common::{
     conn::{Conn, HeadKey, Request, protocol, req_flag, role},
-    event::{FlightRecord, Heads},
-    limits::{FLIGHT_LINE, FLIGHT_RECORDS, LATENCY_BOUNDS_NS, PIPELINE, RESPONSE_HEAD},
+    event::Heads,
+    limits::{LATENCY_BOUNDS_NS, PIPELINE, RESPONSE_HEAD},
     stats::{Counter, CounterKey, Stat},
 };
 
@@ -13,9 +13,10 @@ use super::{
 };
 use crate::{
     emit::{self, Ring},
+    flight,
     globals::config,
     kernel,
-    maps::{COUNTERS, FLIGHT, HEADS, STATS, ZERO_COUNTER, count},
+    maps::{COUNTERS, HEADS, ZERO_COUNTER, count},
     packet::{load_up_to, opaque},
 };
 
@@ -152,7 +153,7 @@ fn finish(conn: &mut Conn, sock: u64, slot: usize, heads: *mut Heads) {
     } else if config!(all_requests) != 0 {
         emit::exchange(Ring::Events, sock, conn, slot);
     } else {
-        record(conn, sock, slot, heads);
+        flight::exchange(conn, sock, slot, heads);
     }
 }
 
@@ -213,46 +214,5 @@ fn tally(conn: &Conn, slot: usize, heads: *const Heads) {
     let bucket = opaque(bucket) as usize;
     if bucket < counter.latency.len() {
         counter.latency[bucket] += 1;
-    }
-}
-
-/// Writes the exchange into the flight recorder. Each CPU has its own lane of slots, so no atomics are needed; the
-/// record's number is zero while it is being written.
-#[inline(always)]
-fn record(conn: &Conn, sock: u64, slot: usize, heads: *const Heads) {
-    let Some(counter) = STATS.get_ptr_mut(Stat::Flight as u32) else { return };
-    // SAFETY: a live map value of this CPU.
-    let number = unsafe {
-        *counter += 1;
-        *counter
-    };
-    // SAFETY: no arguments.
-    let cpu = unsafe { aya_ebpf::helpers::generated::bpf_get_smp_processor_id() };
-    let index = (((number as u32) << config!(cpu_bits)) | cpu) & (FLIGHT_RECORDS - 1);
-    let Some(flight) = FLIGHT.get_ptr_mut(index) else { return };
-    let request = &conn.requests[slot & (PIPELINE - 1)];
-    // SAFETY: live map values.
-    unsafe {
-        (&raw mut (*flight).sequence).write_volatile(0);
-        let flight: &mut FlightRecord = &mut *flight;
-        flight.sock = sock;
-        flight.born_ns = conn.born_ns;
-        flight.cgroup_id = conn.cgroup_id;
-        flight.start_ns = request.start_ns;
-        flight.read_ns = request.read_ns;
-        flight.response_ns = request.response_ns;
-        flight.tuple = conn.tuple;
-        flight.actor = request.actor;
-        flight.responder = request.responder;
-        flight.connector = conn.connector;
-        flight.seq = request.seq;
-        flight.ack = request.ack;
-        flight.status = request.status;
-        flight.role = conn.role;
-        flight.flags = request.flags;
-        let len = request.head_len as u32;
-        flight.line_len = if len < FLIGHT_LINE as u32 { len } else { FLIGHT_LINE as u32 };
-        flight.line = *(&raw const (*heads).request).cast::<[u8; FLIGHT_LINE]>();
-        (&raw mut flight.sequence).write_volatile(number);
     }
 }

@@ -258,6 +258,7 @@ fn kind(event: &Event) -> &'static str {
         Event::Connect(_) => "connect",
         Event::ConnectAttempt(_) => "connect-attempt",
         Event::UnansweredSyn(_) => "unanswered-syn",
+        Event::OpaqueConnection(_) => "opaque-connection",
         Event::Signal(_) => "signal",
         Event::Drop(_) => "drop",
         Event::Icmp(_) => "icmp",

@@ -92,6 +92,8 @@ pub(crate) struct ServerLeaf {
     pub(crate) unread: bool,
     /// Calls that went well while it served.
     pub(crate) well: Vec<Exchange>,
+    /// Where connections led that it may have used while it served, and that carry no HTTP which can be read.
+    pub(crate) opaque: Option<Vec<String>>,
     /// Failing calls that other requests own or that were retried with success.
     pub(crate) healed: usize,
     /// The container relays requests (by what it is and does).

@@ -1,5 +1,7 @@
 //! The descent: from an exchange to the call that failed it, and on, until something failed on its own account.
 
+use std::net::SocketAddr;
+
 use super::{
     Correlator,
     call::{Call, Standing},
@@ -133,9 +135,12 @@ impl Correlator {
             return;
         }
         let proxy = self.proxy(server);
+        let opaque = self.window.opaque.used(container, server.start_ns, until);
+        let opaque = opaque.map(|remotes| remotes.into_iter().map(|remote| self.name_of(remote)).collect());
         if proxy.is_some()
             && server.status().is_some()
             && well.is_empty()
+            && opaque.is_none()
             && self.marked_down(chain, server, container, until)
         {
             return;
@@ -156,6 +161,7 @@ impl Correlator {
             probes,
             unread,
             well,
+            opaque,
             healed,
             proxy,
             blind,
@@ -236,11 +242,12 @@ impl Correlator {
     fn place(&self, call: &Call) -> String {
         match call {
             Call::Lookup(lookup) => lookup.name.clone(),
-            _ => self
-                .target(call.remote(), None)
-                .service
-                .map_or_else(|| call.remote().to_string(), super::identity::service_name),
+            _ => self.name_of(call.remote()),
         }
+    }
+
+    fn name_of(&self, remote: SocketAddr) -> String {
+        self.target(remote, None).service.map_or_else(|| remote.to_string(), super::identity::service_name)
     }
 
     /// Whether a later success to the same place made up for the failure.

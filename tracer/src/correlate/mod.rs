@@ -31,6 +31,7 @@ mod leaf;
 mod link;
 mod lookup;
 mod nodes;
+mod opaque;
 mod options;
 mod owner;
 mod probe;
@@ -242,6 +243,12 @@ impl Correlator {
                 if self.is_observed(attempt.cgroup) {
                     let (id, _) = self.window.attempts.push((at, attempt));
                     self.symptom(Symptom::Attempt(id), at);
+                }
+            }
+            Event::OpaqueConnection(conn) => {
+                if self.is_observed(conn.cgroup) {
+                    let container = self.identity.container_key(conn.cgroup);
+                    self.window.opaque.add(container, conn);
                 }
             }
             Event::UnansweredSyn(syn) => {

@@ -7,7 +7,7 @@ use rustc_hash::FxHashMap;
 use super::Options;
 use crate::event::{
     Actor, ConnId, Connect, ConnectAttempt, Dns, Drop, Event, Exchange, HostFact, Icmp, Ktime, Process, Resources,
-    Rule, Signal, UnansweredSyn,
+    OpaqueConnection, Rule, Signal, UnansweredSyn,
 };
 
 /// As many as process numbers leave room for.
@@ -126,6 +126,23 @@ impl Scope<'_> {
                 self.cgroup(cgroup);
                 self.netns(netns);
                 self.times([start_ns]);
+            }
+            Event::OpaqueConnection(OpaqueConnection {
+                conn,
+                cgroup,
+                netns,
+                local: _,
+                remote: _,
+                connector,
+                tls: _,
+                start_ns,
+                last_ns,
+            }) => {
+                self.conn(conn);
+                self.cgroup(cgroup);
+                self.netns(netns);
+                connector.iter_mut().for_each(|actor| self.actor(actor));
+                self.times([start_ns, last_ns]);
             }
             Event::Signal(x) => self.signal(x),
             Event::Drop(Drop { netns, cgroup, tgid, .. }) => {

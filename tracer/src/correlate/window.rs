@@ -4,7 +4,7 @@ use std::{collections::VecDeque, net::SocketAddr};
 
 use rustc_hash::FxHashMap;
 
-use super::{lookup::Lookups, nodes::node_of, probe::Attempt};
+use super::{lookup::Lookups, nodes::node_of, opaque::OpaqueConnections, probe::Attempt};
 use crate::event::{
     Connect, ConnectAttempt, Drop, Exchange, Icmp, Ktime, Outcome, Process, Role, Signal, SignalKind, UnansweredSyn,
 };
@@ -89,6 +89,7 @@ pub(crate) struct Window {
     pub(crate) drops: Log<(Ktime, Drop)>,
     pub(crate) icmps: Log<(Ktime, Icmp)>,
     pub(crate) syns: Log<(Ktime, UnansweredSyn)>,
+    pub(crate) opaque: OpaqueConnections,
     pub(crate) signals: Log<(Ktime, Signal)>,
     pub(crate) processes: Log<(Ktime, Process)>,
     /// What the kubelet asked of pods.
@@ -110,6 +111,7 @@ impl Default for Window {
             drops: Log::new(OTHERS),
             icmps: Log::new(OTHERS),
             syns: Log::new(OTHERS),
+            opaque: OpaqueConnections::default(),
             signals: Log::new(OTHERS),
             processes: Log::new(OTHERS),
             probes: Log::new(OTHERS),
@@ -176,6 +178,7 @@ impl Window {
         while self.drops.pop_older(limit, |x| x.0).is_some() {}
         while self.icmps.pop_older(limit, |x| x.0).is_some() {}
         while self.syns.pop_older(limit, |x| x.0).is_some() {}
+        self.opaque.expire(limit);
         while self.signals.pop_older(limit, |x| x.0).is_some() {}
         while self.probes.pop_older(limit, |x| x.at).is_some() {}
         while self.processes.pop_older(limit, |x| x.0).is_some() {}

@@ -42,6 +42,7 @@ pub enum Event {
     Connect(Connect),
     ConnectAttempt(ConnectAttempt),
     UnansweredSyn(UnansweredSyn),
+    OpaqueConnection(OpaqueConnection),
     Signal(Signal),
     Drop(Drop),
     Icmp(Icmp),
@@ -134,6 +135,24 @@ pub struct ConnectAttempt {
     pub actor: Actor,
     pub comm: String,
     pub start_ns: Ktime,
+}
+
+/// A client's connection that carries no HTTP which can be read: when it was used. Told at each look if it was used since
+/// the one before, and when it has ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OpaqueConnection {
+    pub conn: ConnId,
+    pub cgroup: u64,
+    pub netns: u32,
+    pub local: SocketAddr,
+    pub remote: SocketAddr,
+    pub connector: Option<Actor>,
+    /// Its first bytes were a TLS record.
+    pub tls: bool,
+    /// When it was established; for one that is older than the tracer, when that was noticed.
+    pub start_ns: Ktime,
+    /// When payload was last sent or received.
+    pub last_ns: Ktime,
 }
 
 /// A SYN that reached a listener here and that no SYN-ACK followed.

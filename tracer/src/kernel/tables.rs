@@ -5,7 +5,7 @@ use std::time::Duration;
 use aya::Ebpf;
 use rustc_hash::FxHashMap;
 use tracer_common::Actor;
-use tracer_common::conn::{Conn, HeadKey, conn_flag, protocol};
+use tracer_common::conn::{Conn, HeadKey, conn_flag, protocol, role};
 use tracer_common::event::{ConnectAttempt, DnsKey, DnsPending, Heads, PendingConnect, PendingSyn, SynKey};
 use tracer_common::stats::{Counter, CounterKey, LOST, LOST_KINDS, Stat};
 use zerocopy::FromZeros;
@@ -87,9 +87,9 @@ impl Tables {
         Ok(lost)
     }
 
-    /// Connections on which something is unanswered: a request, or the connect itself.
-    pub fn open_connections(&self) -> Result<Vec<(u64, Conn)>, MapError> {
-        self.connections(unanswered)
+    /// Connections on which something is unanswered, a request or the connect itself; and opaque ones used since then.
+    pub fn open_connections(&self, since_ns: u64) -> Result<Vec<(u64, Conn)>, MapError> {
+        self.connections(|conn| unanswered(conn) || (is_opaque(conn) && conn.last_ns.iter().any(|at| *at > since_ns)))
     }
 
     /// Connections that the test admits.
@@ -193,6 +193,11 @@ fn is_older(now_ns: u64, then_ns: u64, age: Duration) -> bool {
 
 fn last_active(conn: &Conn) -> u64 {
     conn.last_ns.into_iter().fold(conn.born_ns.max(conn.established_ns).max(conn.closing_ns), u64::max)
+}
+
+/// A client's connection whose payload is no HTTP that can be read.
+pub fn is_opaque(conn: &Conn) -> bool {
+    conn.role == role::CLIENT && conn.protocol != protocol::HTTP1 && conn.last_ns != [0, 0]
 }
 
 fn unanswered(conn: &Conn) -> bool {

@@ -111,6 +111,10 @@ fn parts(event: &mut Event) -> Option<(&mut u64, u32, u32)> {
         }
         Event::Connect(x) => (&mut x.cgroup, x.netns, x.actor.tgid),
         Event::ConnectAttempt(x) => (&mut x.cgroup, x.netns, x.actor.tgid),
+        Event::OpaqueConnection(x) => {
+            let tgid = of(x.connector);
+            (&mut x.cgroup, x.netns, tgid)
+        }
         Event::UnansweredSyn(x) => (&mut x.cgroup, x.netns, 0),
         // Runs in any process's context.
         Event::Signal(x) if x.cgroup != 0 => (&mut x.cgroup, x.netns, 0),

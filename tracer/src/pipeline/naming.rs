@@ -85,6 +85,7 @@ fn cgroup_of(event: &Event) -> Option<u64> {
         Event::Connect(connect) => connect.cgroup,
         Event::ConnectAttempt(attempt) => attempt.cgroup,
         Event::UnansweredSyn(syn) => syn.cgroup,
+        Event::OpaqueConnection(conn) => conn.cgroup,
         // An RST that answers a segment for no socket is nobody's.
         Event::Signal(signal) if signal.no_socket && signal.signal == SignalKind::TcpSendReset => 0,
         Event::Signal(signal) => signal.cgroup,
@@ -110,6 +111,7 @@ fn is_by(event: &Event, tgid: u32) -> bool {
         Event::Exchange(exchange) => exchange.actor.or(exchange.connector).map_or(0, |actor| actor.tgid),
         Event::Connect(connect) => connect.actor.tgid,
         Event::ConnectAttempt(attempt) => attempt.actor.tgid,
+        Event::OpaqueConnection(conn) => conn.connector.map_or(0, |actor| actor.tgid),
         Event::Signal(signal) => signal.actor.tgid,
         Event::Dns(dns) => dns.actor.tgid,
         Event::Process(process) => process.tgid,

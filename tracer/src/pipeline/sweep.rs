@@ -1,6 +1,6 @@
 //! Reads the programs' maps: what is pending too long, what is open, what went well, what was lost.
 
-use std::time::Duration;
+use std::{mem, time::Duration};
 
 use tracer_common::stats::Stat;
 
@@ -8,6 +8,7 @@ use crate::event::decode::{self, DecodeError};
 use crate::event::{Event, Ktime, Record};
 use crate::kernel::Kernel;
 use crate::kernel::map::MapError;
+use crate::kernel::tables::is_opaque;
 
 /// A DNS query without an answer for so long won't get one: resolvers wait 5 s by default.
 const DNS_AGE: Duration = Duration::from_secs(6);
@@ -91,21 +92,26 @@ pub(super) fn overdue(kernel: &Kernel, losses: &mut Losses, now: Ktime) -> Resul
     Ok(records)
 }
 
-/// A look at everything: new flight records, open requests and connects. All are stamped with the time of the look.
+/// A look at everything: new flight records, open requests and connects, opaque
+/// connections in use. All are stamped with the time of the look.
 pub(super) fn look(kernel: &mut Kernel, losses: &mut Losses, now: Ktime) -> Result<Vec<Record>, MapError> {
     let (mut flight, overwritten) = kernel.flight.read_new()?;
     if now.saturating_sub(losses.last_look) < FLIGHT_GAP_NS {
         losses.flight += overwritten;
     }
-    losses.last_look = now;
+    let since = mem::replace(&mut losses.last_look, now);
     flight.sort_by_key(|record| (record.response_ns, record.sock, record.seq));
     let mut records = Vec::with_capacity(flight.len());
     for record in &flight {
         keep(decode::flight(record).map(|record| Record { at: now, ..record }), losses, &mut records);
     }
-    let mut open = kernel.tables.open_connections()?;
+    let mut open = kernel.tables.open_connections(since)?;
     open.sort_by_key(|(sock, conn)| (conn.born_ns, *sock));
     for (sock, conn) in &open {
+        if is_opaque(conn) {
+            records.push(Record { at: now, ..decode::opaque_connection(*sock, conn) });
+            continue;
+        }
         // Heads that can't be read are as good as heads that aren't there.
         let heads = |slot| kernel.tables.heads(*sock, slot).ok().flatten();
         for decoded in decode::open(*sock, conn, now, heads) {

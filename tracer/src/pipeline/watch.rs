@@ -30,7 +30,7 @@ impl Watch {
             return Ok(Vec::new());
         }
         let begun = clock::monotonic_ns();
-        let open = kernel.tables.open_connections()?;
+        let open = kernel.tables.open_connections(Ktime::MAX)?;
         let mut pids: Vec<u32> = open
             .iter()
             .filter(|(_, conn)| conn.role == role::SERVER)

@@ -6,7 +6,7 @@ use tracer_common::limits::{FLIGHT_LINE, PIPELINE, REQUEST_HEAD, RESPONSE_HEAD};
 use zerocopy::FromZeros;
 
 use super::{DecodeError, actor, address, connect, known, prefix, role, text, translated};
-use crate::event::{Actor, ConnId, Event, Exchange, Ktime, Outcome, Record, Role, Seen};
+use crate::event::{Actor, ConnId, Event, Exchange, Ktime, OpaqueConnection, Outcome, Record, Role, Seen};
 use crate::protocol::http1;
 
 pub(super) fn event(bytes: &[u8]) -> Result<Event, DecodeError> {
@@ -20,7 +20,7 @@ pub(super) fn event(bytes: &[u8]) -> Result<Event, DecodeError> {
         .map(Event::Exchange)
 }
 
-/// A record of the flight recorder. What it doesn't keep of the connection is empty or zero.
+/// A record of the flight recorder: an exchange, or an opaque connection that ended. What it doesn't keep of the connection is empty or zero.
 ///
 /// # Errors
 /// [`DecodeError::NotHttp`], as for events.
@@ -31,6 +31,12 @@ pub fn flight(record: &FlightRecord) -> Result<Record, DecodeError> {
     conn.tuple = record.tuple;
     conn.role = record.role;
     conn.connector = record.connector;
+    if record.status == 0 {
+        conn.established_ns = record.start_ns;
+        conn.protocol = record.flags;
+        conn.last_ns = [record.read_ns, record.response_ns];
+        return Ok(opaque_connection(record.sock, &conn));
+    }
     let request = Request {
         start_ns: record.start_ns,
         read_ns: record.read_ns,
@@ -52,6 +58,23 @@ pub fn flight(record: &FlightRecord) -> Result<Record, DecodeError> {
         exchange.truncated |= !line.contains(&b'\n');
     }
     Ok(Record { at: record.response_ns, event: Event::Exchange(exchange) })
+}
+
+/// A client's connection that carries no HTTP, as far as it was used.
+pub fn opaque_connection(sock: u64, conn: &Conn) -> Record {
+    let last_ns = conn.last_ns[0].max(conn.last_ns[1]);
+    let event = Event::OpaqueConnection(OpaqueConnection {
+        conn: ConnId { sock, born_ns: conn.born_ns },
+        cgroup: conn.cgroup_id,
+        netns: conn.tuple.netns,
+        local: address(conn.tuple.local, conn.tuple.local_port),
+        remote: address(conn.tuple.remote, conn.tuple.remote_port),
+        connector: known(conn.connector),
+        tls: conn.protocol == protocol::TLS,
+        start_ns: if conn.established_ns == 0 { conn.born_ns } else { conn.established_ns },
+        last_ns,
+    });
+    Record { at: last_ns, event }
 }
 
 /// What a connection waits for, as of `at`: an open exchange per request without an answer, or the connect itself. The

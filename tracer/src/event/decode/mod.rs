@@ -22,7 +22,7 @@ mod tests;
 
 pub use connect::connect_attempt;
 pub use dns::unanswered_dns;
-pub use exchange::{flight, open};
+pub use exchange::{flight, opaque_connection, open};
 pub use syn::unanswered_syn;
 
 /// What the running kernel calls things.

@@ -1,6 +1,6 @@
 //! `app-error`: the container itself produced the 5xx; nothing it depends on failed meanwhile.
 
-use super::common::{exchange_evidence, logs_command, server_origin};
+use super::common::{exchange_evidence, logs_command, opaque_evidence, server_origin};
 use crate::{
     correlate::{Chain, Leaf},
     verdict::{Context, Judgement, cause, evidence},
@@ -22,10 +22,15 @@ pub(super) fn judge(chain: &Chain<'_>, context: &Context<'_>) -> Option<Judgemen
     };
     let mut found = Judgement::new(
         cause::APP_ERROR,
-        if leaf.blind { 0.45 } else { 0.95 },
+        match (leaf.blind, &leaf.opaque) {
+            (true, _) => 0.45,
+            (false, Some(_)) => 0.8,
+            (false, None) => 0.95,
+        },
         format!("{who} answered {status} on its own account"),
     )
-    .because([exchange_evidence(context, &who, &leaf.exchange), evidence("exchange", None, calls)]);
+    .because([exchange_evidence(context, &who, &leaf.exchange), evidence("exchange", None, calls)])
+    .because(opaque_evidence(leaf));
     if let Some(logs) = logs_command(&origin) {
         found = found.next(logs);
     }

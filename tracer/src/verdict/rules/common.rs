@@ -52,6 +52,14 @@ pub(super) fn exchange_evidence(context: &Context<'_>, who: &str, exchange: &Exc
     found
 }
 
+/// Calls that may have been, and can't be read.
+pub(super) fn opaque_evidence(leaf: &ServerLeaf) -> Option<Evidence> {
+    let opaque = leaf.opaque.as_ref()?;
+    let to = if opaque.is_empty() { "many places".to_owned() } else { opaque.join(", ") };
+    let text = format!("meanwhile it used connections that can't be read (TLS, HTTP/2 or no HTTP), to {to}");
+    Some(evidence("exchange", None, text))
+}
+
 pub(super) fn connect_evidence(context: &Context<'_>, leaf: &ConnectLeaf<'_>) -> Evidence {
     let c = &leaf.connect;
     let ms = c.end_ns.saturating_sub(c.start_ns) / 1_000_000;

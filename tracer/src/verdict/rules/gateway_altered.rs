@@ -9,9 +9,10 @@ use crate::{
 pub(super) fn judge(chain: &Chain<'_>, context: &Context<'_>) -> Option<Judgement> {
     let Leaf::Server(leaf) = &chain.leaf else { return None };
     let (proxy, status) = (leaf.proxy.as_ref()?, leaf.exchange.status()?);
-    // Only if exactly one call can be meant: others' calls say nothing of this request.
+    // Only if exactly one call can be meant: others' calls say nothing of this request, and of calls that can't be read
+    // nobody knows.
     let [call] = leaf.well.as_slice() else { return None };
-    if leaf.healed > 0 || leaf.blind {
+    if leaf.healed > 0 || leaf.blind || leaf.opaque.is_some() {
         return None;
     }
     let who = leaf.who.label();

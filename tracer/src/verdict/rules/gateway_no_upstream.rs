@@ -10,8 +10,9 @@ pub(super) fn judge(chain: &Chain<'_>, context: &Context<'_>) -> Option<Judgemen
     let Leaf::Server(leaf) = &chain.leaf else { return None };
     let proxy = leaf.proxy.as_ref()?;
     let status = leaf.exchange.status()?;
-    // With an upstream that answered well it is another matter; with records missing nobody can say that none was tried.
-    if !leaf.well.is_empty() || leaf.healed > 0 || leaf.blind {
+    // With an upstream that answered well it is another matter; with records missing, or a connection in use that can't be
+    // read, nobody can say that none was tried.
+    if !leaf.well.is_empty() || leaf.healed > 0 || leaf.blind || leaf.opaque.is_some() {
         return None;
     }
     let who = leaf.who.label();

@@ -1,6 +1,6 @@
 //! `unknown`: seen, not explained. Says what was seen.
 
-use super::common::{connect_evidence, exchange_evidence, target_label};
+use super::common::{connect_evidence, exchange_evidence, opaque_evidence, target_label};
 use crate::{
     correlate::{Chain, Leaf},
     verdict::{Context, Judgement, cause, evidence},
@@ -10,10 +10,12 @@ pub(in crate::verdict) fn judge(chain: &Chain<'_>, context: &Context<'_>) -> Jud
     let (summary, found) = match &chain.leaf {
         Leaf::Server(leaf) => {
             let who = leaf.who.label();
-            (
-                format!("{who} failed the request; why wasn't seen"),
-                vec![exchange_evidence(context, &who, &leaf.exchange)],
-            )
+            let summary = match &leaf.opaque {
+                Some(_) => format!("{who} failed the request; what it called meanwhile can't be read"),
+                None => format!("{who} failed the request; why wasn't seen"),
+            };
+            let seen = [exchange_evidence(context, &who, &leaf.exchange)];
+            (summary, seen.into_iter().chain(opaque_evidence(leaf)).collect())
         }
         Leaf::Remote(leaf) => {
             let who = target_label(&leaf.target);
