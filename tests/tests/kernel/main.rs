@@ -19,6 +19,7 @@ mod join;
 mod lifecycle;
 mod net;
 mod observer;
+mod probes;
 mod reliability;
 mod syns;
 mod translate;

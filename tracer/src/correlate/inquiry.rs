@@ -136,14 +136,7 @@ impl Inquiries {
 
 /// The packet as rules saw it, if a rule may have dropped it.
 fn flow(drop: &Drop) -> Option<Flow> {
-    let by_rule = match drop.reason.as_deref() {
-        Some("NETFILTER_DROP") => true,
-        Some("NOT_SPECIFIED") | None => {
-            matches!(drop.mechanism.as_deref(), Some("netfilter" | "nftables" | "iptables" | "xtables"))
-        }
-        _ => false,
-    };
-    by_rule.then_some(())?;
+    drop.by_netfilter().then_some(())?;
     Some(Flow {
         netns: drop.netns,
         hook: drop.hook.clone()?,
@@ -163,6 +156,10 @@ fn bounded<T>(queue: &mut VecDeque<T>, item: T) {
 impl Correlator {
     /// A failure was seen: asks what it took place in.
     pub(super) fn inquire(&mut self, symptom: &Symptom, at: Ktime) {
+        // Nothing of theirs is on the node; and search domains make so many that others would find no room.
+        if matches!(symptom, Symptom::Lookup { .. } | Symptom::Attempt(_)) {
+            return;
+        }
         // Finding the other end of a client's exchange takes longer, and it may not be known before a look.
         let is_server = |x: &Exchange| x.role == Role::Server;
         let known = matches!(symptom, Symptom::Exchange(id) if self.window.exchanges.get(*id).is_some_and(is_server));

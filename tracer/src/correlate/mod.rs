@@ -275,6 +275,9 @@ impl Correlator {
             Event::Drop(drop) => {
                 self.ask_pod(drop.source);
                 self.ask_pod(drop.destination);
+                if drop.at_closed_port() && drop.netns != 0 && self.identity.asked.insert(drop.netns) {
+                    self.wants.push(Want::Listeners { netns: drop.netns });
+                }
                 if self.pod_of_netns(drop.netns).is_none() && drop.netns != 0 && self.identity.asked.insert(drop.netns)
                 {
                     self.wants.push(Want::Netns { netns: drop.netns });

@@ -193,14 +193,22 @@ pub const HOOKS: &[Hook] = &[
     },
 ];
 
-/// What an attached hook can't tell, where its tracepoint has fewer arguments than in the newest kernels.
+/// What an attached hook can't tell, where its tracepoint has fewer arguments than in the newest kernels, and which causes
+/// suffer.
 pub fn lacks(hook: &str, arguments: u32) -> Option<&'static str> {
     match (hook, arguments) {
         ("kfree_skb", 1..3) => Some(
-            "this kernel gives no reason of a drop: only drops by netfilter are told from others, by their place in its code",
+            "this kernel gives no reason of a drop, nor the socket it was for: only the place in the kernel's code tells \
+             what dropped it (causes found less often: firewall-drop by reverse paths and by filters of sockets)",
         ),
-        ("kfree_skb", 3) => Some("this kernel doesn't say which socket a dropped packet was for"),
-        ("tcp_send_reset", 1..3) => Some("this kernel doesn't tell of a closed port's resets, nor why one was sent"),
+        ("kfree_skb", 3) => Some(
+            "this kernel doesn't say which socket a dropped packet was for (causes found less often: firewall-drop by \
+             filters of sockets)",
+        ),
+        ("tcp_send_reset", 1..3) => Some(
+            "this kernel doesn't say why it sent a reset, nor tell of a closed port's resets: the drop of what they answer \
+             tells of those",
+        ),
         _ => None,
     }
 }

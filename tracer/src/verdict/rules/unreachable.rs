@@ -17,7 +17,7 @@ pub(super) fn judge(chain: &Chain<'_>, context: &Context<'_>) -> Option<Judgemen
     let icmp = leaf.icmp.as_ref().filter(|(_, i)| {
         if i.ipv6 { i.icmp_type == 1 && matches!(i.icmp_code, 0 | 2 | 3) } else { i.icmp_type == 3 && i.icmp_code <= 1 }
     });
-    let filtered = leaf.drops.iter().any(|(_, d)| d.reason.as_deref() == Some("NETFILTER_DROP"));
+    let filtered = leaf.drops.iter().any(|(_, d)| d.by_netfilter());
     // Where a route is missing or says blackhole, and nobody is told: net/ipv4/route.c, ip_error.
     let unrouted = leaf.drops.iter().find(|(_, d)| d.location.as_deref() == Some("ip_error"));
     if (!errno && icmp.is_none() && unrouted.is_none()) || filtered || leaf.connect.reset {
