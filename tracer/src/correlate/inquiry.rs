@@ -27,8 +27,9 @@ const NEAR_NS: u64 = 1_000_000_000;
 const NEAR_SYN_NS: u64 = 3_000_000_000;
 /// Questions in one second.
 const PER_SECOND: u32 = 128;
-/// Of the whole capture.
-const TOTAL: u64 = 10_000;
+/// And in ten minutes: answers are kept in capture files, and looking costs.
+const PER_PERIOD: u32 = 10_000;
+const PERIOD_NS: u64 = 600_000_000_000;
 const WAITING: usize = 200;
 const ANSWERS: usize = 1000;
 /// A server logs what it fails of within this of its answer; its clock is the node's.
@@ -43,7 +44,8 @@ pub(crate) struct Inquiries {
     asked: FxHashMap<Subject, Ktime>,
     /// The second that is counted, and what was asked in it.
     second: (Ktime, u32),
-    total: u64,
+    /// The same of ten minutes.
+    period: (Ktime, u32),
     /// Left unasked.
     pub(crate) skipped: u64,
     /// When that happened last.
@@ -120,15 +122,17 @@ impl Inquiries {
         if self.asked.get(&subject).is_some_and(|at| now.saturating_sub(*at) < again) {
             return false;
         }
-        if now / 1_000_000_000 != self.second.0 {
-            self.second = (now / 1_000_000_000, 0);
+        for (counted, length) in [(&mut self.second, 1_000_000_000), (&mut self.period, PERIOD_NS)] {
+            if now / length != counted.0 {
+                *counted = (now / length, 0);
+            }
         }
-        if self.second.1 >= PER_SECOND || self.total >= TOTAL {
+        if self.second.1 >= PER_SECOND || self.period.1 >= PER_PERIOD {
             self.skip(1, now);
             return false;
         }
         self.second.1 += 1;
-        self.total += 1;
+        self.period.1 += 1;
         self.asked.insert(subject, now);
         true
     }
