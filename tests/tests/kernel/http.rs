@@ -102,7 +102,7 @@ fn a_client_that_gives_up() {
         let inode = net.inode;
         move |kernel| {
             let at = tracer::clock::monotonic_ns();
-            let conns = kernel.tables.open_connections().unwrap();
+            let conns = kernel.tables.open_connections(u64::MAX).unwrap();
             let ours = conns.iter().filter(|(_, conn)| conn.tuple.netns == inode);
             ours.flat_map(|(sock, conn)| {
                 tracer::event::decode::open(*sock, conn, at, |slot| kernel.tables.heads(*sock, slot).unwrap())
