@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use crate::cluster::{
     Family, Plan,
     plan::{Addresses, Service},
-    spec::TrafficPolicy,
+    spec::{ProxyMode, TrafficPolicy},
 };
 
 /// What to feed to which program in the node's namespace.
@@ -17,7 +17,8 @@ pub fn rules(plan: &Plan) -> [(&'static str, String); 2] {
 fn family_rules(plan: &Plan, family: Family) -> String {
     let (mut chains, mut nat, mut filter) = (String::new(), String::new(), String::new());
     // A Service has an address of the cluster's family only.
-    let services = if family == plan.family { plan.services.as_slice() } else { &[] };
+    let services =
+        if family == plan.family && plan.proxy == ProxyMode::Iptables { plan.services.as_slice() } else { &[] };
     for (number, service) in services.iter().enumerate() {
         for protocol in service.protocols {
             service_rules(plan, family, number, service, protocol, [&mut chains, &mut nat, &mut filter]);

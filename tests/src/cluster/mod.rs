@@ -40,7 +40,7 @@ use crate::{
         Server,
         tls::{authority_file, write_authority},
     },
-    services,
+    services, services_nftables,
 };
 
 /// A running cluster; dropping it removes everything. The thread that made it has to outlive it, since the kernel kills
@@ -82,6 +82,11 @@ impl Cluster {
         for (program, rules) in services::rules(&cluster.plan) {
             for node in [first].into_iter().chain(second) {
                 checked(Place::network_of(node)?, program, &["--noflush"], &rules)?;
+            }
+        }
+        if cluster.plan.proxy == spec::ProxyMode::Nftables {
+            for node in [first].into_iter().chain(second) {
+                checked(Place::network_of(node)?, "nft", &["-f", "-"], &services_nftables::rules(&cluster.plan))?;
             }
         }
         cluster.start_servers()?;

@@ -45,6 +45,15 @@ pub enum CgroupDriver {
     Cgroupfs,
 }
 
+/// How kube-proxy makes Services.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProxyMode {
+    #[default]
+    Iptables,
+    Nftables,
+}
+
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ClusterSpec {
@@ -52,6 +61,8 @@ pub struct ClusterSpec {
     pub ip: Family,
     #[serde(default)]
     pub cgroups: CgroupDriver,
+    #[serde(default)]
+    pub proxy: ProxyMode,
     pub pods: Vec<PodSpec>,
     #[serde(default)]
     pub services: Vec<ServiceSpec>,

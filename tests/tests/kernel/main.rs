@@ -22,3 +22,4 @@ mod observer;
 mod probes;
 mod reliability;
 mod syns;
+mod translate;

@@ -116,8 +116,10 @@ impl Correlator {
 
     /// What an address stands for.
     pub(crate) fn target(&self, remote: SocketAddr, backend: Option<SocketAddr>) -> Target<'_> {
-        let service = Identity::service_at(&self.snapshot, remote, Protocol::Tcp)
-            .or_else(|| Identity::service_at(&self.snapshot, remote, Protocol::Udp));
+        let service = self
+            .identity
+            .service_at(&self.snapshot, remote, Protocol::Tcp)
+            .or_else(|| self.identity.service_at(&self.snapshot, remote, Protocol::Udp));
         let address = backend.unwrap_or(remote);
         let pod = self.identity.pod_at(&self.snapshot, address.ip());
         let who = match pod {

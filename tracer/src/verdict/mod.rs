@@ -5,6 +5,7 @@ mod around;
 mod incident;
 mod judgement;
 mod pod_state;
+mod routes;
 mod rules;
 mod unread;
 
@@ -89,6 +90,7 @@ pub(crate) fn judge(chain: &Chain<'_>, context: &Context<'_>) -> Judgement {
     let mut judgement = found.unwrap_or_else(|| rules::unknown(chain, context));
     judgement.evidence.extend(state_of_origin(&judgement, context));
     around::attach(&mut judgement, chain, context);
+    routes::attach(&mut judgement, chain, context);
     unread::attach(&mut judgement, context);
     // A chain is as certain as its weakest link.
     for link in &chain.links {

@@ -6,6 +6,7 @@
 
 mod endpoints;
 mod index;
+mod inside;
 mod near_miss;
 mod past;
 mod services;
@@ -246,12 +247,6 @@ impl Snapshot {
                 Some(AddressOwner::Node(self.objects.nodes.named("", &host.metadata.name).next().unwrap_or(host)))
             }
         }
-    }
-
-    /// Whether the address is a pod's, a Service's or a node's, was a pod's a moment ago, or is one that pods are given.
-    pub fn is_in_cluster(&self, address: IpAddr) -> bool {
-        let of_pods = |node: &Node| node.spec.pod_cidrs.iter().any(|cidr| cidr.contains(&address.to_canonical()));
-        self.owner_of(address).is_some() || self.nodes().any(of_pods)
     }
 
     pub fn is_pod_ready(&self, pod: &Pod) -> bool {

@@ -6,6 +6,7 @@
 mod connection;
 mod follow;
 mod kinds;
+mod proxy;
 mod rbac;
 
 use std::collections::VecDeque;

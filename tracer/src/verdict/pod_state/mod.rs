@@ -47,7 +47,7 @@ pub(crate) fn trouble(snapshot: &Snapshot, pod: &Pod) -> Option<Trouble> {
         let what = format!("container {} {what}", status.name);
         Some(Trouble {
             cause,
-            container: Some(status.name.clone()),
+            container: Some(status.name.to_string()),
             init: init && !is_sidecar(pod, &status.name),
             what,
         })
