@@ -320,3 +320,31 @@ async fn a_plugin_is_run_for_credentials_and_again_when_they_are_refused() {
     server.put(pod("b", "10.1.0.2")).unwrap();
     client.until("current with new credentials", |client| client.has_pod("b")).await;
 }
+
+#[tokio::test]
+async fn of_events_only_warnings_and_ends_by_a_probe_are_kept() {
+    let event = |name: &str, kind: &str, reason: &str, message: &str| {
+        json!({
+            "apiVersion": "v1", "kind": "Event", "metadata": {"namespace": "shop", "name": name}, "type": kind,
+            "reason": reason, "message": message, "involvedObject": {"kind": "Pod", "namespace": "shop", "name": "a"},
+        })
+    };
+    let mut server = ApiServer::start([
+        event("failed", "Warning", "BackOff", "Back-off restarting failed container"),
+        event("killed", "Normal", "Killing", "Container app failed liveness probe, will be restarted"),
+        event("stopped", "Normal", "Killing", "Stopping container app"),
+        event("pulled", "Normal", "Pulled", "Container image already present on machine"),
+    ])
+    .unwrap();
+    let mut client = Client::start(&server).await;
+    let kept = |client: &Client| {
+        client.snapshot.events_of("Pod", "shop", "a").iter().map(|event| event.reason.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(kept(&client), ["BackOff", "Killing"]);
+    // Each list removes its own only.
+    server.stop();
+    server.delete("v1/events", "shop", "failed").unwrap();
+    server.compact();
+    server.resume().unwrap();
+    client.until("listed anew", |client| kept(client) == ["Killing"]).await;
+}

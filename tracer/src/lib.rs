@@ -22,5 +22,6 @@ pub mod kernel;
 #[cfg(feature = "kernel")]
 pub mod pipeline;
 pub mod protocol;
+mod recent;
 pub mod sink;
 pub mod verdict;

@@ -104,12 +104,29 @@ pub(super) fn status(code: u16, retry_after: Option<u32>) -> String {
         429 => "TooManyRequests",
         _ => "InternalError",
     };
-    let mut status = json!({
-        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "code": code, "reason": reason,
-        "message": format!("{reason}, as the test wants it"),
-    });
+    let mut status = object(code, reason, &format!("{reason}, as the test wants it"));
     if let Some(seconds) = retry_after {
         status["details"] = json!({"retryAfterSeconds": seconds});
     }
     status.to_string()
+}
+
+fn object(code: u16, reason: &str, message: &str) -> serde_json::Value {
+    json!({
+        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "code": code, "reason": reason,
+        "message": message,
+    })
+}
+
+/// A `Status` with a message of its own.
+pub(super) fn failure(code: u16, reason: &str, message: &str) -> String {
+    object(code, reason, message).to_string()
+}
+
+/// As the API server's authorizer says it.
+pub(super) fn forbidden(verb: &str, resource: &str, namespace: &str) -> String {
+    let message = format!(
+        "{resource} is forbidden: User \"test\" cannot {verb} resource \"{resource}\" in API group \"\" in the namespace \"{namespace}\""
+    );
+    failure(403, "Forbidden", &message)
 }

@@ -2,13 +2,14 @@
 //! is given, over HTTP in the clear or under TLS, and with every fault that a watcher has to live with.
 
 mod http;
+mod proxy;
 mod serve;
 mod store;
 mod stream;
 mod tls;
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     path::Path,
     sync::{
@@ -35,7 +36,7 @@ pub struct Faults {
     pub retry_after: Option<u32>,
     /// Requests are read and never answered.
     pub hang: bool,
-    /// Resources that the client's role doesn't allow: `pods`, `httproutes.gateway.networking.k8s.io`.
+    /// Resources that the client's role doesn't allow: `pods`, `pods/proxy`, `httproutes.gateway.networking.k8s.io`.
     pub forbidden: HashSet<String>,
     /// Between two events of a watch, and two objects of a list.
     pub slow: Option<Duration>,
@@ -51,6 +52,8 @@ pub struct Faults {
 struct State {
     store: Store,
     faults: Faults,
+    /// Where pods are reached by the proxy: namespace and name.
+    pods: HashMap<(String, String), SocketAddr>,
     /// To be shut when the server goes away.
     connections: Vec<TcpStream>,
     /// Paths with their queries, in the order in which they came.
@@ -100,6 +103,11 @@ impl ApiServer {
         self.shared.state().store.put(object)?;
         self.shared.changed.notify_all();
         Ok(())
+    }
+
+    /// Lets the pod proxy reach a pod at an address, whatever port is asked for.
+    pub fn proxy(&self, namespace: &str, pod: &str, to: SocketAddr) {
+        self.shared.state().pods.insert((namespace.to_owned(), pod.to_owned()), to);
     }
 
     pub fn delete(&self, resource: &str, namespace: &str, name: &str) -> Result<()> {

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Faults, Shared, http, http::Request, stream::Stream};
+use super::{Faults, Shared, http, http::Request, proxy, stream::Stream};
 
 /// A real server sends them about once a minute.
 const BOOKMARKS: Duration = Duration::from_secs(1);
@@ -25,6 +25,13 @@ pub(super) fn connection(connection: &mut Stream, shared: &Arc<Shared>) -> io::R
         if let Some(code) = refusal(&request, &faults, shared) {
             let headers = faults.retry_after.map(|s| format!("Retry-After: {s}\r\n")).unwrap_or_default();
             http::answer(connection, code, &headers, &http::status(code, faults.retry_after))?;
+        } else if let Some(target) = proxy::Target::of(&request) {
+            if faults.forbidden.contains("pods/proxy") {
+                http::answer(connection, 403, "", &http::forbidden("get", "pods/proxy", &target.namespace))?;
+                continue;
+            }
+            let backend = shared.state().pods.get(&(target.namespace.clone(), target.pod.clone())).copied();
+            proxy::pass(connection, &target, backend)?;
         } else if request.query.get("watch").is_some_and(|watch| watch == "true" || watch == "1") {
             watch(connection, &request, &faults, shared)?;
         } else {
@@ -40,6 +47,15 @@ fn resource(request: &Request) -> &str {
     path.strip_prefix("/apis/").or_else(|| path.strip_prefix("/api/")).unwrap_or(path)
 }
 
+/// Of a list in one namespace (`/api/v1/namespaces/shop/pods`): which, and the resource as it is in all of them.
+fn in_namespace(resource: &str) -> (Option<&str>, String) {
+    let parts = resource.split_once("/namespaces/").and_then(|(version, rest)| Some((version, rest.split_once('/')?)));
+    match parts {
+        Some((version, (namespace, plural))) => (Some(namespace), format!("{version}/{plural}")),
+        None => (None, resource.to_owned()),
+    }
+}
+
 fn refusal(request: &Request, faults: &Faults, shared: &Shared) -> Option<u16> {
     if faults.status.is_some() {
         return faults.status;
@@ -47,14 +63,17 @@ fn refusal(request: &Request, faults: &Faults, shared: &Shared) -> Option<u16> {
     if faults.token.is_some() && request.token != faults.token {
         return Some(401);
     }
-    let resource = resource(request);
+    if proxy::Target::of(request).is_some() {
+        return None;
+    }
+    let (_, resource) = in_namespace(resource(request));
     let mut parts = resource.rsplit('/');
     let (plural, _version) = (parts.next().unwrap_or_default(), parts.next());
     let full = parts.next().map_or_else(|| plural.to_owned(), |group| format!("{plural}.{group}"));
     if faults.forbidden.contains(&full) {
         return Some(403);
     }
-    (!shared.state().store.serves(resource)).then_some(404)
+    (!shared.state().store.serves(&resource)).then_some(404)
 }
 
 fn hang(shared: &Shared) -> io::Result<()> {
@@ -70,6 +89,8 @@ fn hang(shared: &Shared) -> io::Result<()> {
 fn list(connection: &mut Stream, request: &Request, faults: &Faults, shared: &Shared) -> io::Result<()> {
     let limit = request.query.get("limit").and_then(|limit| limit.parse().ok()).unwrap_or(usize::MAX);
     let selector = request.query.get("fieldSelector").map(String::as_str);
+    let labels = request.query.get("labelSelector").map(String::as_str);
+    let (namespace, resource) = in_namespace(resource(request));
     let token = request.query.get("continue").map(|token| token.split('\n').map(str::to_owned).collect::<Vec<_>>());
     let (after, first) = match token.as_deref() {
         Some([version, namespace, name]) => (Some((namespace.clone(), name.clone())), version.parse().ok()),
@@ -84,7 +105,9 @@ fn list(connection: &mut Stream, request: &Request, faults: &Faults, shared: &Sh
     let mut items: Vec<String> = vec![];
     let mut last = None;
     let mut more = false;
-    for (name, object) in state.store.list(resource(request), after.as_ref()).filter(|(_, o)| o.meets(selector)) {
+    let wanted = |name: &(String, String)| namespace.is_none_or(|namespace| name.0 == namespace);
+    let found = state.store.list(&resource, after.as_ref());
+    for (name, object) in found.filter(|(name, o)| wanted(name) && o.meets(selector) && o.is_labelled(labels)) {
         if items.len() == limit {
             more = true;
             break;

@@ -45,6 +45,7 @@ pub(super) struct Stored {
     pub(super) json: Arc<str>,
     /// What field selectors ask for.
     fields: Arc<[(&'static str, String)]>,
+    labels: Arc<[(String, String)]>,
 }
 
 #[derive(Clone, Debug)]
@@ -71,6 +72,15 @@ impl Stored {
         let parts =
             selector.into_iter().flat_map(|selector| selector.split(',')).filter_map(|part| part.split_once('='));
         parts.into_iter().all(|(key, value)| self.fields.iter().any(|(known, own)| *known == key && own == value))
+    }
+
+    /// Whether the object meets a label selector: `key=value`, several by comma.
+    pub(super) fn is_labelled(&self, selector: Option<&str>) -> bool {
+        let mut parts = selector.into_iter().filter(|selector| !selector.is_empty()).flat_map(|all| all.split(','));
+        parts.all(|part| {
+            let (key, value) = part.split_once('=').unwrap_or((part, ""));
+            self.labels.iter().any(|(known, own)| known == key && own == value.trim_start_matches('='))
+        })
     }
 }
 
@@ -157,8 +167,11 @@ fn stored(object: &Value) -> Stored {
         ("spec.nodeName", "/spec/nodeName"),
         ("status.podIP", "/status/podIP"),
         ("type", "/type"),
+        ("reason", "/reason"),
         ("metadata.name", "/metadata/name"),
     ];
     let fields = fields.into_iter().filter_map(|(key, pointer)| Some((key, text(pointer)?))).collect();
-    Stored { json: object.to_string().into(), fields }
+    let labels = object.pointer("/metadata/labels").and_then(Value::as_object).into_iter().flatten();
+    let labels = labels.map(|(key, value)| (key.clone(), value.as_str().unwrap_or_default().to_owned())).collect();
+    Stored { json: object.to_string().into(), fields, labels }
 }

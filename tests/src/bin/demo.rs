@@ -27,7 +27,8 @@ use tracer_tests::{
 };
 
 const DEMO: &str = include_str!("demo.yaml");
-const INCIDENT_PATIENCE: Duration = Duration::from_secs(5);
+/// Emulated, everything takes its time.
+const INCIDENT_PATIENCE: Duration = Duration::from_secs(15);
 /// Lets the text come before the next fault, and a wrong blame come to light.
 const SETTLE: Duration = Duration::from_millis(700);
 

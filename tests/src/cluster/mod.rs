@@ -84,10 +84,17 @@ impl Cluster {
                 checked(Place::network_of(node)?, program, &["--noflush"], &rules)?;
             }
         }
-        if cluster.plan.proxy == spec::ProxyMode::Nftables {
-            for node in [first].into_iter().chain(second) {
-                checked(Place::network_of(node)?, "nft", &["-f", "-"], &services_nftables::rules(&cluster.plan))?;
-            }
+        for node in [first].into_iter().chain(second) {
+            let place = || Place::network_of(node);
+            match cluster.plan.proxy {
+                spec::ProxyMode::Iptables => continue,
+                spec::ProxyMode::Nftables => {
+                    checked(place()?, "nft", &["-f", "-"], &services_nftables::rules(&cluster.plan))?
+                }
+                spec::ProxyMode::Ipvs => {
+                    checked(place()?, "ip", &["-batch", "-"], &services::own_addresses(&cluster.plan))?
+                }
+            };
         }
         cluster.start_servers()?;
         cluster.hosts = outside::start(&cluster)?;

@@ -52,6 +52,9 @@ pub enum ProxyMode {
     #[default]
     Iptables,
     Nftables,
+    /// ClusterIPs are addresses of the node's own, too, which refuses their other ports. The translation itself is the
+    /// iptables mode's, for few kernels have IPVS.
+    Ipvs,
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]

@@ -69,6 +69,11 @@ pub(crate) struct Agent {
 impl Agent {
     /// Starts an agent on the cluster's pods and waits until it is ready.
     pub(crate) fn start(cluster: &Cluster, settings: &[(&str, &str)]) -> Self {
+        Self::start_on(cluster, false, settings)
+    }
+
+    /// On the pods of one node.
+    pub(crate) fn start_on(cluster: &Cluster, second: bool, settings: &[(&str, &str)]) -> Self {
         let address: SocketAddr = ([127, 0, 0, 1], port()).into();
         let tracer = std::env::var_os("TRACER_BIN").expect("TRACER_BIN doesn't name the tracer binary");
         let mut command = Command::new(tracer);
@@ -76,7 +81,7 @@ impl Agent {
             .arg("agent")
             .env("TRACER_LISTEN", address.to_string())
             .env("TRACER_KUBE_DUMP", format!("['{}']", cluster.write_dump().unwrap().display()))
-            .env("TRACER_CGROUP", cluster.instance.pods_cgroup())
+            .env("TRACER_CGROUP", cluster.pods_cgroup(second))
             .env("TRACER_LOG", "info")
             .envs(settings.iter().copied());
         let log = cluster.instance.directory().join(format!("agent-{}.log", address.port()));

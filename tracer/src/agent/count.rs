@@ -3,12 +3,13 @@
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
 
 use crate::correlate::{Correlator, Owner, Peer};
 use crate::event::{
     Connect, Dns, Drop, Event, Exchange, Ktime, Outcome, Process, Record, Role, Seen, Signal, SignalKind,
 };
+use crate::recent::Recent;
 use crate::sink::prometheus::{Metric, Metrics, Store, TraceExemplar};
 use crate::verdict::{Hop, Incident, Origin};
 
@@ -53,12 +54,12 @@ pub(super) struct Counting {
     metrics: Metrics,
     pub(super) names: Names,
     /// Queries counted as unanswered: they may be told more than once.
-    timeouts: FxHashSet<(SocketAddr, Ktime)>,
+    timeouts: Recent<(SocketAddr, Ktime)>,
 }
 
 impl Counting {
     pub(super) fn new(metrics: Metrics) -> Self {
-        Self { metrics, names: Names::default(), timeouts: FxHashSet::default() }
+        Self { metrics, names: Names::default(), timeouts: Recent::new(NAMES) }
     }
 
     pub(super) fn event(&mut self, record: &Record, core: &Correlator) {
@@ -207,10 +208,7 @@ impl Counting {
             Some(_) => "other",
             None if at.saturating_sub(dns.start_ns) < DNS_AGE_NS => return,
             None => {
-                if self.timeouts.len() >= NAMES {
-                    self.timeouts.clear();
-                }
-                if !self.timeouts.insert((dns.local, dns.start_ns)) {
+                if self.timeouts.insert((dns.local, dns.start_ns), ()).is_some() {
                     return;
                 }
                 "timeout"

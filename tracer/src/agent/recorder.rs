@@ -185,6 +185,9 @@ impl Listener for Recorder {
                 store.set(Metric::LostEvents, &[ring, kind::name(number as u16)], count as f64, at);
             }
             tell_losses(store, look.coverage, at);
+            for (what, count) in look.core.forgotten().filter(|(_, count)| *count > 0) {
+                store.set(Metric::Forgotten, &[what], count as f64, at);
+            }
             if retransmits > 0 {
                 store.set(Metric::TcpRetransmits, &["data", "", "", ""], retransmits as f64, at);
             }

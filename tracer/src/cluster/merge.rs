@@ -1,6 +1,6 @@
 //! One list of incidents out of several nodes' lists.
 //!
-//! 1. A hop that two nodes saw has the same key on both. Where one node's path passes a hop at which another node's path
+//! 1. A hop that two nodes saw has the same key on both; of an incident that recurs, some keys of its occurrences are known. Where one node's path passes a hop at which another node's path
 //!    begins, the other node saw what came of it: its part of the path, its cause and its evidence go on from there.
 //! 2. The same id from several nodes is the same failure of the same workloads: the counts add up.
 
@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::verdict::{Incident, cause};
+use crate::verdict::{Hop, Incident, cause};
 
 /// An incident, and who saw it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -53,23 +53,27 @@ pub fn merge(told: Vec<(String, Incident)>) -> Vec<Merged> {
 fn continuation(told: &[(String, Incident)], at: usize) -> Option<usize> {
     let (node, incident) = &told[at];
     let begins_in = |other: &(String, Incident)| {
-        let key = first_key(&other.1);
         // Where both begin with it, none is the outer one.
-        let passes = key != first_key(incident) && incident.path.iter().any(|hop| hop.key.as_deref() == key);
-        other.0 != *node && key.is_some() && passes
+        other.0 != *node && joint(incident, &other.1).is_some_and(|at| at > 0)
     };
     told.iter().position(begins_in)
 }
 
-/// The hop at which a path begins, where its caller wasn't seen.
-fn first_key(incident: &Incident) -> Option<&str> {
-    incident.path.first()?.key.as_deref()
+/// Where in a path the other path begins: the first hop of which they have an occurrence in common.
+fn joint(incident: &Incident, deeper: &Incident) -> Option<usize> {
+    let first = deeper.path.first()?;
+    let same = |hop: &Hop| keys(first).any(|key| keys(hop).any(|other| other == key));
+    incident.path.iter().position(same)
+}
+
+/// The keys of a hop's occurrences that are known.
+fn keys(hop: &Hop) -> impl Iterator<Item = &String> {
+    hop.key.iter().chain(&hop.keys)
 }
 
 fn go_on(merged: &mut Merged, node: &str, deeper: &Incident) {
     let incident = &mut merged.incident;
-    let key = first_key(deeper);
-    if let Some(at) = incident.path.iter().position(|hop| hop.key.is_some() && hop.key.as_deref() == key) {
+    if let Some(at) = joint(incident, deeper) {
         let link = incident.path[at].link;
         incident.path.truncate(at);
         let joined = incident.path.len();
@@ -140,6 +144,18 @@ mod tests {
             ("no-listener", &vec!["a".to_owned(), "b".to_owned()])
         );
         assert_eq!(merged.incident.count, 2);
+    }
+
+    #[test]
+    fn any_occurrence_joins_them() {
+        let mut outer = incident("1", "unknown", &[("client", None), ("cart", Some("k1"))]);
+        let mut deeper = incident("2", "app-error", &[("cart", Some("k5"))]);
+        outer.path[1].keys = vec!["k2".to_owned(), "k3".to_owned()];
+        deeper.path[0].keys = vec!["k3".to_owned()];
+        let told = |deeper: &Incident| vec![("a".to_owned(), outer.clone()), ("b".to_owned(), deeper.clone())];
+        assert_eq!(merge(told(&deeper)).len(), 1);
+        deeper.path[0].keys.clear();
+        assert_eq!(merge(told(&deeper)).len(), 2);
     }
 
     #[test]

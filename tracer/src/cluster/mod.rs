@@ -50,7 +50,8 @@ impl Agents {
         };
         let labels = ListParams::default().labels(&self.selector);
         let late = || anyhow::anyhow!("the API server didn't list the pods within {} s", self.timeout.as_secs_f64());
-        let found = tokio::time::timeout(self.timeout, pods.list(&labels)).await.map_err(|_elapsed| late())??;
+        let found = tokio::time::timeout(self.timeout, pods.list(&labels)).await.map_err(|_elapsed| late())?;
+        let found = found.map_err(|error| anyhow::anyhow!(reason(error, "list pods", self.namespace.as_deref())))?;
         let asked = found.items.into_iter().map(|pod| self.one(client, pod, path));
         let mut answers: Vec<_> = stream::iter(asked).buffer_unordered(AT_ONCE).collect().await;
         answers.sort_by(|a: &Answer, b: &Answer| (&a.node, &a.pod).cmp(&(&b.node, &b.pod)));
@@ -64,7 +65,7 @@ impl Agents {
         let answer = if phase == "Running" {
             let uri = format!("/api/v1/namespaces/{namespace}/pods/{name}:{}/proxy{path}", self.port);
             match tokio::time::timeout(self.timeout, get(client, &uri)).await {
-                Ok(answer) => answer,
+                Ok(answer) => answer.map_err(|error| reason(error, "get pods/proxy", Some(&namespace))),
                 Err(_elapsed) => Err(format!("no answer within {} s", self.timeout.as_secs_f64())),
             }
         } else {
@@ -74,9 +75,21 @@ impl Agents {
     }
 }
 
-async fn get(client: &Client, uri: &str) -> Result<Value, String> {
-    let request = Request::get(uri).body(Vec::new()).map_err(|error| error.to_string())?;
-    client.request::<Value>(request).await.map_err(|error| error.to_string())
+async fn get(client: &Client, uri: &str) -> Result<Value, kube::Error> {
+    let request = Request::get(uri).body(Vec::new()).map_err(kube::Error::HttpError)?;
+    client.request::<Value>(request).await
+}
+
+/// Why the API server gives no answer; where a permission is missing, which.
+fn reason(error: kube::Error, permission: &str, namespace: Option<&str>) -> String {
+    match error {
+        kube::Error::Api(status) if status.code == 403 => {
+            let place = namespace.map_or("all namespaces".to_owned(), |namespace| format!("namespace {namespace}"));
+            format!("your role doesn't allow to {permission} in {place} ({})", status.message)
+        }
+        kube::Error::Api(status) => format!("{} {}", status.code, status.message),
+        error => error.to_string(),
+    }
 }
 
 /// The incidents of answers to `/v1/incidents`, with the node of each.

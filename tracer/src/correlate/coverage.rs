@@ -15,6 +15,10 @@ impl Correlator {
         if self.inquiries.skipped > 0 {
             notes.push(format!("{} looks at the node left out: too many failures at once", self.inquiries.skipped));
         }
+        let early: u64 = self.window.overflowed().iter().map(|(_, count)| count).sum();
+        if early > 0 {
+            notes.push(format!("{early} events were forgotten early: too many at once"));
+        }
         Coverage {
             lost_events: losses.values().sum(),
             opaque_tls_processes: self.opaque_tls.values().sum(),
@@ -41,6 +45,17 @@ impl Correlator {
             *losses.entry(place.clone()).or_default() += count;
         }
         losses
+    }
+
+    /// What made room for others so far, by what it was: nothing here grows without a bound.
+    pub fn forgotten(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let one_by_one = [
+            ("incidents", self.incidents.forgotten),
+            ("symptoms", self.left_out),
+            ("told", self.explained.forgotten() + self.consumed.forgotten()),
+            ("looks", self.inquiries.skipped),
+        ];
+        self.identity.forgotten().into_iter().chain(self.window.overflowed()).chain(one_by_one)
     }
 
     /// Losses that may have been evidence.

@@ -45,8 +45,8 @@ impl Correlator {
     pub(crate) fn context(&self) -> Context<'_> {
         Context {
             snapshot: &self.snapshot,
-            lost: self.lost_failures(),
-            lost_at: self.lost_at,
+            lost: self.lost_failures() + self.window.exchanges.overflowed,
+            lost_at: self.lost_at.max(self.window.forgotten_until),
             wall_offset_ns: self.wall_offset_ns(),
             unread: self.watches.unread(),
             nodes: &self.nodes,
@@ -178,7 +178,7 @@ impl Correlator {
 
     /// Whether records that could show a call are missing since then.
     pub(crate) fn blind_since(&self, from: Ktime) -> bool {
-        [self.lost_at, self.overwritten_at].into_iter().flatten().any(|at| at >= from)
+        [self.lost_at, self.overwritten_at, self.window.forgotten_until].into_iter().flatten().any(|at| at >= from)
     }
 
     /// Why the container counts as a relay, if it does.

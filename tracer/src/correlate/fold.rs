@@ -2,7 +2,7 @@
 
 use indexmap::IndexMap;
 
-use super::{Correlator, Options, call::Call, leaf::NO_LOCAL_PORT, nodes::node_of, symptom::OwnedChain};
+use super::{Correlator, Options, call::Call, keys::Keys, leaf::NO_LOCAL_PORT, nodes::node_of, symptom::OwnedChain};
 use crate::{
     event::{Connect, Exchange, Ktime, Outcome, Role},
     verdict::{Cause, Hop, Incident, Judgement, Origin, Symptom, SymptomKind, cause, evidence},
@@ -10,13 +10,17 @@ use crate::{
 
 /// An incident that recurs is told again at most this often.
 const AGAIN_NS: u64 = 1_000_000_000;
-const INCIDENTS: usize = 10_000;
+const INCIDENTS: usize = 5_000;
+/// Of so many, those that recurred longest ago are forgotten at a time.
+const FORGOTTEN: usize = INCIDENTS / 10;
 /// Verdicts below this aren't asserted.
 const THRESHOLD: f64 = 0.5;
 
 #[derive(Debug)]
 struct Entry {
     incident: Incident,
+    keys: Keys,
+    seen_at: Ktime,
     told_at: Ktime,
     dirty: bool,
 }
@@ -25,10 +29,12 @@ struct Entry {
 #[derive(Debug, Default)]
 pub(super) struct Incidents {
     entries: IndexMap<String, Entry>,
+    pub(super) forgotten: u64,
 }
 
 impl Incidents {
-    pub(super) fn add(&mut self, incident: Incident, now: Ktime, out: &mut Vec<Incident>) {
+    /// An occurrence at that wall-clock time, decided now.
+    pub(super) fn add(&mut self, incident: Incident, now: Ktime, wall_ns: i64, out: &mut Vec<Incident>) {
         if let Some(entry) = self.entries.get_mut(&incident.id) {
             entry.incident.count += 1;
             if incident.last_seen > entry.incident.last_seen {
@@ -37,15 +43,39 @@ impl Incidents {
             if incident.first_seen < entry.incident.first_seen {
                 entry.incident.first_seen = incident.first_seen;
             }
+            entry.keys.add(&incident.path, wall_ns, &mut entry.incident.path);
             entry.incident.coverage = incident.coverage;
             entry.dirty = true;
+            entry.seen_at = now;
             return;
         }
         if self.entries.len() >= INCIDENTS {
-            self.entries.shift_remove_index(0);
+            self.forget(out);
         }
         out.push(incident.clone());
-        self.entries.insert(incident.id.clone(), Entry { incident, told_at: now, dirty: false });
+        let mut entry = Entry { incident, keys: Keys::default(), seen_at: now, told_at: now, dirty: false };
+        entry.keys.add(&entry.incident.path.clone(), wall_ns, &mut entry.incident.path);
+        self.entries.insert(entry.incident.id.clone(), entry);
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Makes room. What hasn't been told of those that go is told.
+    fn forget(&mut self, out: &mut Vec<Incident>) {
+        let mut seen: Vec<Ktime> = self.entries.values().map(|entry| entry.seen_at).collect();
+        let (_, limit, _) = seen.select_nth_unstable(FORGOTTEN);
+        let (limit, before) = (*limit, self.entries.len());
+        self.entries.retain(|_, entry| {
+            let stays = entry.seen_at > limit;
+            if !stays && entry.dirty {
+                out.push(entry.incident.clone());
+            }
+            stays
+        });
+        self.forgotten += (before - self.entries.len()) as u64;
     }
 
     pub(super) fn update(&mut self, now: Ktime, all: bool, out: &mut Vec<Incident>) {

@@ -27,6 +27,9 @@ const RULE_GONE_NS: u64 = 5_000_000_000;
 const RULE_AGAIN_NS: u64 = 30_000_000_000;
 /// Questions of a kind in one second: of what decides over a cause, and of logs, which tell more of it.
 const PER_SECOND: u32 = 128;
+/// And in ten minutes: answers are kept in capture files, and looking costs.
+const PER_PERIOD: u32 = 10_000;
+const PERIOD_NS: u64 = 600_000_000_000;
 const WAITING: usize = 200;
 const ANSWERS: usize = 1000;
 /// Containers whose looks were left out.
@@ -41,6 +44,8 @@ pub(crate) struct Inquiries {
     asked: FxHashMap<Subject, Asked>,
     /// The second that is counted, and what was asked in it, logs apart.
     second: (Ktime, [u32; 2]),
+    /// The ten minutes that are counted, and what was asked in them.
+    period: (Ktime, u32),
     /// Left unasked.
     pub(crate) skipped: u64,
     /// When resources of a container were last left unasked.
@@ -138,8 +143,11 @@ impl Inquiries {
         if now / 1_000_000_000 != self.second.0 {
             self.second = (now / 1_000_000_000, [0; 2]);
         }
+        if now / PERIOD_NS != self.period.0 {
+            self.period = (now / PERIOD_NS, 0);
+        }
         let asked = &mut self.second.1[usize::from(matches!(subject, Subject::Log(_)))];
-        if *asked >= PER_SECOND {
+        if *asked >= PER_SECOND || self.period.1 >= PER_PERIOD {
             self.skipped += 1;
             if let Subject::Resources(container, _) = subject {
                 self.leave_out(Some(container), now);
@@ -147,6 +155,7 @@ impl Inquiries {
             return false;
         }
         *asked += 1;
+        self.period.1 += 1;
         self.asked.insert(subject, Asked { at: now, times: times + 1 });
         true
     }

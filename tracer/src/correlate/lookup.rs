@@ -63,6 +63,8 @@ struct Transaction {
 pub(crate) struct Lookups {
     items: VecDeque<Transaction>,
     unanswered: VecDeque<Dns>,
+    /// Forgotten because the bound was reached, not because of age.
+    pub(crate) overflowed: u64,
 }
 
 /// Tells a transaction from others.
@@ -89,6 +91,7 @@ impl Lookups {
                 self.unanswered.push_back(dns);
                 if self.unanswered.len() > BOUND {
                     self.unanswered.pop_front();
+                    self.overflowed += 1;
                 }
             }
             return;
@@ -104,6 +107,7 @@ impl Lookups {
         self.items.push_back(Transaction { dns, base });
         if self.items.len() > BOUND {
             self.items.pop_front();
+            self.overflowed += 1;
         }
     }
 

@@ -9,11 +9,12 @@
 
 use std::collections::BTreeMap;
 
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
 
 use crate::{
     event::{Event, Ktime, Record, Role, Seen, SignalKind},
     k8s::snapshot::Snapshot,
+    recent::Recent,
     verdict::{self, Incident},
 };
 
@@ -28,6 +29,7 @@ mod facts;
 mod fold;
 mod identity;
 mod inquiry;
+mod keys;
 mod leaf;
 mod link;
 mod lookup;
@@ -37,11 +39,14 @@ mod options;
 mod owner;
 mod probe;
 mod symptom;
+#[cfg(test)]
+mod tests;
 mod window;
 
 pub(crate) use around::Around;
 pub(crate) use chain::{Chain, ConnectLeaf, Leaf, LookupLeaf, ServerLeaf, Target};
 pub(crate) use descend::milliseconds;
+pub use identity::CGROUPS;
 pub(crate) use identity::{Conntrack, Identity, Who, service_name};
 pub(crate) use leaf::ECONNREFUSED;
 pub(crate) use lookup::LookupOutcome;
@@ -56,6 +61,14 @@ use symptom::Symptom;
 const UNANSWERED_NS: u64 = 5_500_000_000;
 /// The state of a network namespace is asked for anew after this.
 const ASK_NS: u64 = 1_000_000_000;
+/// And a process: its number may be another's by then, or its program another one.
+const PROCESS_NS: u64 = 30_000_000_000;
+/// Processes asked for in that time.
+const PROCESSES: usize = 10_000;
+/// Symptoms that wait.
+const PENDING: usize = 200_000;
+/// Between two looks for what has become too old, where there may be much of it.
+const EXPIRE_NS: u64 = 1_000_000_000;
 
 /// The whole core behind one method.
 #[derive(Debug)]
@@ -69,10 +82,10 @@ pub struct Correlator {
     pending: BTreeMap<(Ktime, u64), Symptom>,
     next_symptom: u64,
     /// Exchanges whose symptom isn't decided yet: what they wait for belongs to them.
-    undecided: FxHashSet<(crate::event::ConnId, u32)>,
+    undecided: FxHashMap<(crate::event::ConnId, u32), window::Id>,
     /// Hops that a printed chain passed, and calls that ended one, with when.
-    explained: FxHashMap<(std::net::SocketAddr, u32), Ktime>,
-    consumed: FxHashMap<u64, Ktime>,
+    explained: Recent<(std::net::SocketAddr, u32), Ktime>,
+    consumed: Recent<u64, Ktime>,
     inquiries: inquiry::Inquiries,
     incidents: fold::Incidents,
     /// Totals by node.
@@ -82,9 +95,12 @@ pub struct Correlator {
     /// When flight records were last found overwritten before they were read.
     pub(crate) overwritten_at: Option<Ktime>,
     wants: Vec<Want>,
-    wanted_processes: FxHashSet<u32>,
+    wanted_processes: FxHashMap<u32, Ktime>,
     asked_node: Vec<(Want, Ktime)>,
     now: Ktime,
+    expired: Ktime,
+    /// Symptoms and questions for which there was no room.
+    left_out: u64,
     finishing: bool,
     /// By node.
     opaque_tls: BTreeMap<usize, u64>,
@@ -100,25 +116,27 @@ impl Correlator {
     /// Of several nodes in one cluster. The first one's time is everybody's.
     pub fn of_nodes(nodes: Vec<Node>, snapshot: Snapshot) -> Self {
         Self {
+            identity: Identity::new(nodes.len()),
             nodes: Nodes::new(nodes),
             snapshot,
-            identity: Identity::default(),
             window: window::Window::default(),
             models: link::Models::default(),
             pending: BTreeMap::new(),
             next_symptom: 0,
-            undecided: FxHashSet::default(),
-            explained: FxHashMap::default(),
-            consumed: FxHashMap::default(),
+            undecided: FxHashMap::default(),
+            explained: Recent::new(window::EXCHANGES),
+            consumed: Recent::new(window::EXCHANGES),
             inquiries: inquiry::Inquiries::default(),
             incidents: fold::Incidents::default(),
             lost: BTreeMap::new(),
             lost_at: None,
             overwritten_at: None,
             wants: Vec::new(),
-            wanted_processes: FxHashSet::default(),
+            wanted_processes: FxHashMap::default(),
             asked_node: Vec::new(),
             now: 0,
+            expired: 0,
+            left_out: 0,
             finishing: false,
             opaque_tls: BTreeMap::new(),
             joined: BTreeMap::new(),
@@ -215,7 +233,7 @@ impl Correlator {
                 if failed && !flight {
                     self.ask_pod(remote);
                     self.ask_process(tgid);
-                    self.undecided.insert(key);
+                    self.undecided.insert(key, id);
                     self.symptom(Symptom::Exchange(id), at);
                 }
             }
@@ -331,14 +349,14 @@ impl Correlator {
     }
 
     fn ask_process(&mut self, tgid: Option<u32>) {
-        if let Some(tgid) = tgid
-            && tgid != 0
-            // Even of a known one: it may have replaced its program since.
-            && self.wanted_processes.len() < 10_000
-            && self.wanted_processes.insert(tgid)
-        {
-            self.wants.push(Want::Process { tgid });
+        let Some(tgid) = tgid.filter(|tgid| *tgid != 0 && !self.wanted_processes.contains_key(tgid)) else { return };
+        if self.wanted_processes.len() >= PROCESSES {
+            self.left_out += 1;
+            return;
         }
+        // Even of a known one: it may have replaced its program since.
+        self.wanted_processes.insert(tgid, self.now);
+        self.wants.push(Want::Process { tgid });
     }
 
     /// Asks for the state of a network namespace, at most once a second.
@@ -364,9 +382,15 @@ impl Correlator {
         // Ports may be listened on later: ask anew, but not at once.
         self.identity.asked.clear();
         self.forget_asked();
-        let limit = now.saturating_sub(window::KEEP_NS);
-        self.explained.retain(|_, at| *at >= limit);
-        self.consumed.retain(|_, at| *at >= limit);
-        self.inquiries.expire(limit);
+        if now.saturating_sub(self.expired) >= EXPIRE_NS {
+            self.expired = now;
+            let limit = now.saturating_sub(window::KEEP_NS);
+            self.explained.retain(|_, at| *at >= limit);
+            self.consumed.retain(|_, at| *at >= limit);
+            self.inquiries.expire(limit);
+            self.wanted_processes.retain(|_, asked| now.saturating_sub(*asked) < PROCESS_NS);
+            let window = &self.window;
+            self.undecided.retain(|_, id| window.exchanges.get(*id).is_some());
+        }
     }
 }

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Processes that are or contain a kubelet: its own, of MicroK8s, of k3s.
-const KUBELETS: [&str; 5] = ["kubelet", "kubelite", "k3s", "k3s-server", "k3s-agent"];
+pub(super) const KUBELETS: [&str; 5] = ["kubelet", "kubelite", "k3s", "k3s-server", "k3s-agent"];
 /// The kubelet takes statuses below this for success (pkg/probe/http/http.go of Kubernetes).
 pub(crate) const FAILING_STATUS: u16 = 400;
 /// Both ends of a probe are told within this many others.
@@ -94,7 +94,7 @@ impl Correlator {
             Role::Server => {
                 matches!(self.snapshot.owner_of(exchange.remote.ip()), Some(AddressOwner::Node(_)))
                     && self.window.other_end(exchange).is_none()
-                    && !self.identity.runs_any(&KUBELETS)
+                    && !self.identity.kubelet
             }
         }
     }

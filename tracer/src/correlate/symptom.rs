@@ -57,6 +57,10 @@ enum Decision {
 
 impl Correlator {
     pub(super) fn symptom(&mut self, symptom: Symptom, at: Ktime) {
+        if self.pending.len() >= super::PENDING {
+            self.left_out += 1;
+            return;
+        }
         self.inquire(&symptom, at);
         self.next_symptom += 1;
         self.pending.insert((at + SETTLE_NS, self.next_symptom), symptom);
@@ -199,7 +203,7 @@ impl Correlator {
         let min = self.min_status_of(call.cgroup());
         // At the end of a capture what is in flight stays so; a failed request's own verdict still comes first.
         let unanswered = !self.finishing && owners.iter().any(|r| r.outcome == Outcome::Open);
-        let undecided = owners.iter().any(|r| self.undecided.contains(&(r.conn, r.number)));
+        let undecided = owners.iter().any(|r| self.undecided.contains_key(&(r.conn, r.number)));
         if waiting && (unanswered || undecided) {
             return Decision::Later(self.now + AGAIN_NS);
         }
@@ -277,7 +281,8 @@ impl Correlator {
         let incident = judgement.and_then(|judgement| self.incident(call, chain, judgement));
         self.snapshot.present();
         if let Some(incident) = incident {
-            self.incidents.add(incident, now, out);
+            let wall_ns = (call.end() as i64).saturating_add(self.wall_offset_ns());
+            self.incidents.add(incident, now, wall_ns, out);
         }
     }
 

@@ -11,7 +11,7 @@ use crate::event::{
 
 /// How long events are kept: longer than any proxy's timeout that is worth explaining.
 pub(crate) const KEEP_NS: u64 = 120_000_000_000;
-const EXCHANGES: usize = 120_000;
+pub(crate) const EXCHANGES: usize = 120_000;
 const OTHERS: usize = 20_000;
 /// Exchanges of a container looked at for what was open beside one.
 pub(crate) const RECENT: usize = 1024;
@@ -95,6 +95,8 @@ pub(crate) struct Window {
     /// What the kubelet asked of pods.
     pub(crate) probes: Log<Attempt>,
     pub(crate) lookups: Lookups,
+    /// Up to when exchanges were forgotten for want of room.
+    pub(crate) forgotten_until: Option<Ktime>,
 }
 
 impl Default for Window {
@@ -116,6 +118,7 @@ impl Default for Window {
             processes: Log::new(OTHERS),
             probes: Log::new(OTHERS),
             lookups: Lookups::default(),
+            forgotten_until: None,
         }
     }
 }
@@ -134,6 +137,7 @@ impl Window {
         let role = exchange.role;
         let (id, gone) = self.exchanges.push(exchange);
         if let Some((old, exchange)) = gone {
+            self.forgotten_until = self.forgotten_until.max(Some(exchange.end_ns));
             self.forget(old, &exchange);
         }
         self.hops.entry(key).or_default()[side(role)] = Some(id);
@@ -183,6 +187,21 @@ impl Window {
         while self.probes.pop_older(limit, |x| x.at).is_some() {}
         while self.processes.pop_older(limit, |x| x.0).is_some() {}
         self.lookups.expire(limit);
+    }
+
+    /// Events that left for want of room, by kind.
+    pub(crate) fn overflowed(&self) -> [(&'static str, u64); 9] {
+        [
+            ("exchanges", self.exchanges.overflowed),
+            ("connects", self.connects.overflowed),
+            ("connect_attempts", self.attempts.overflowed),
+            ("drops", self.drops.overflowed + self.icmps.overflowed),
+            ("syns", self.syns.overflowed),
+            ("signals", self.signals.overflowed),
+            ("deaths", self.processes.overflowed),
+            ("probes", self.probes.overflowed),
+            ("lookups", self.lookups.overflowed),
+        ]
     }
 
     /// The other end of a hop, ended or open.

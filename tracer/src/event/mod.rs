@@ -82,6 +82,43 @@ pub enum Event {
     Tick,
 }
 
+impl Event {
+    /// The cgroup that it belongs to, where it belongs to one.
+    pub fn cgroup(&self) -> Option<u64> {
+        let id = match self {
+            Self::Exchange(exchange) => exchange.cgroup,
+            Self::Connect(connect) => connect.cgroup,
+            Self::ConnectAttempt(attempt) => attempt.cgroup,
+            Self::UnansweredSyn(syn) => syn.cgroup,
+            Self::OpaqueConnection(conn) => conn.cgroup,
+            // An RST that answers a segment for no socket is nobody's.
+            Self::Signal(signal) if signal.no_socket && signal.signal == SignalKind::TcpSendReset => 0,
+            Self::Signal(signal) => signal.cgroup,
+            // Where a packet died is not where it belongs: its sender's cgroup or its receiver's may be known, or neither.
+            Self::Drop(_) | Self::Icmp(_) => 0,
+            Self::Dns(dns) => dns.cgroup,
+            Self::Process(process) => process.cgroup,
+            Self::Cgroup { .. }
+            | Self::Host(_)
+            | Self::Lost { .. }
+            | Self::Opaque { .. }
+            | Self::Cluster { .. }
+            | Self::Watch { .. }
+            | Self::Joined { .. }
+            | Self::Tick => 0,
+        };
+        (id != 0).then_some(id)
+    }
+
+    /// The cgroup that it names, as its own or as another's.
+    pub fn named_cgroup(&self) -> Option<u64> {
+        match self {
+            Self::Drop(drop) => Some(drop.cgroup).filter(|id| *id != 0),
+            event => event.cgroup(),
+        }
+    }
+}
+
 /// An event with its time.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Record {

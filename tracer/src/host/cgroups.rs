@@ -7,7 +7,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::{HostRoot, mounts};
 
@@ -145,14 +145,16 @@ impl Cgroups {
         &self.mount
     }
 
-    /// Adds what the tree has now; what is gone stays, as after [`Self::removed`].
+    /// Adds what the tree has now; what is gone stays for a while, as after [`Self::removed`].
     fn walk(&mut self) {
+        let mut found = FxHashSet::default();
         let mut directories = vec![self.mount.clone()];
         while let Some(directory) = directories.pop() {
             // A cgroup that vanishes during the walk is none of ours.
             if let Ok(id) = id_of(&directory) {
                 let below = directory.strip_prefix(&self.mount).unwrap_or(Path::new(""));
                 self.paths.insert(id, format!("/{}", below.display()));
+                found.insert(id);
             }
             let Ok(entries) = std::fs::read_dir(&directory) else { continue };
             directories.extend(
@@ -162,6 +164,10 @@ impl Cgroups {
                     .map(|entry| entry.path()),
             );
         }
+        // Whose removal wasn't told.
+        found.extend(&self.removed);
+        let gone: Vec<u64> = self.paths.keys().filter(|id| !found.contains(id)).copied().collect();
+        gone.into_iter().for_each(|id| self.removed(id));
     }
 }
 
@@ -193,6 +199,23 @@ mod tests {
         std::fs::create_dir(&late).unwrap();
         assert_eq!(cgroups.path(id_of(&late).unwrap()), Some("/late"));
         assert_eq!(cgroups.path(0), None);
+    }
+
+    #[test]
+    fn as_many_are_remembered_as_there_are_and_some_that_are_gone() {
+        let tree = tempfile::tempdir().unwrap();
+        let mut cgroups = Cgroups::read(tree.path());
+        for id in 1000..101_000 {
+            cgroups.made(1 << 40 | id, "/kubepods/pod/container");
+            // The rest are events that were lost.
+            if id.is_multiple_of(2) {
+                cgroups.removed(1 << 40 | id);
+            }
+        }
+        for unknown in 0..u64::from(WALK_EVERY) {
+            cgroups.path(1 << 50 | unknown);
+        }
+        assert_eq!(cgroups.iter().count(), REMEMBERED + 1);
     }
 
     #[test]

@@ -228,6 +228,18 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Leaves out all hooks but these, unless there are none.
+    pub fn keep_only(&mut self, wanted: &[String]) {
+        if wanted.is_empty() {
+            return;
+        }
+        let (keep, leave) = std::mem::take(&mut self.attach)
+            .into_iter()
+            .partition(|hook: &&Hook| wanted.iter().any(|name| name == hook.name));
+        self.attach = keep;
+        self.skipped.extend(leave.into_iter().map(|hook| Skipped { hook, reason: "not asked for".to_owned() }));
+    }
+
     /// Essential hooks that this kernel can't have.
     pub fn missing_essential(&self) -> impl Iterator<Item = &Skipped> {
         self.skipped.iter().filter(|skipped| skipped.hook.essential)
@@ -270,6 +282,16 @@ mod tests {
         assert_eq!(skipped, ["icmp_send", "inet_sk_error_report"]);
         assert_eq!(plan.missing_essential().count(), 0);
         assert!(plan.skipped[0].reason.contains("icmp_send"));
+    }
+
+    #[test]
+    fn only_what_is_asked_for() {
+        let mut plan = plan(|_| true, true);
+        plan.keep_only(&[]);
+        assert_eq!(plan.attach.len(), HOOKS.len(), "nothing is asked for in particular");
+        plan.keep_only(&["egress".to_owned(), "ingress".to_owned()]);
+        let attached: Vec<_> = plan.attach.iter().map(|hook| hook.name).collect();
+        assert_eq!((attached, plan.skipped.len()), (vec!["egress", "ingress"], HOOKS.len() - 2));
     }
 
     #[test]

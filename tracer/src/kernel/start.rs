@@ -37,11 +37,13 @@ pub struct Options {
     pub min_status: u16,
     /// Every exchange is an event, not only failures.
     pub all_requests: bool,
+    /// Attach these hooks only, to measure what each costs; all of them where it is empty.
+    pub hooks: Vec<String>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { host_root: HostRoot::default(), cgroup: None, min_status: 500, all_requests: false }
+        Self { host_root: HostRoot::default(), cgroup: None, min_status: 500, all_requests: false, hooks: Vec::new() }
     }
 }
 
@@ -97,6 +99,7 @@ impl Kernel {
     pub fn start(object: &[u8], options: &Options) -> Result<Self, StartError> {
         object::check(object)?;
         let Report { checks, features, offsets, mut plan, missing_offsets } = preflight::run(&options.host_root);
+        plan.keep_only(&options.hooks);
         let missing: Vec<String> =
             checks.iter().filter(|check| check.status == Status::Missing).map(sentence).collect();
         // Without offsets there is always a failed check that says so.

@@ -11,6 +11,11 @@ use crate::host::proc::{Proc, Process};
 use crate::host::{HostRoot, listeners, netns, netstat, pod_logs, resources};
 use crate::k8s::cgroup::parse_cgroup_path;
 
+/// Looks for a pod's log directory, one a second: without a kubelet none comes.
+const LOOKS: u32 = 60;
+/// Pods whose names are looked for at a time.
+const NAMELESS: usize = 1000;
+
 /// Reads the node.
 pub(super) struct Node {
     root: HostRoot,
@@ -18,10 +23,10 @@ pub(super) struct Node {
     inspector: Inspector,
     rules: Rules,
     own_tgid: u32,
-    /// Pods told, by UID.
+    /// Pods told, by UID, as long as their directories are there.
     pods: FxHashSet<String>,
-    /// Pods that appeared in a cgroup path and had no log directory yet.
-    nameless: FxHashSet<String>,
+    /// Pods that appeared in a cgroup path and had no log directory yet, and how often it was looked for.
+    nameless: FxHashMap<String, u32>,
 }
 
 impl Node {
@@ -35,7 +40,7 @@ impl Node {
             rules: Rules::default(),
             own_tgid,
             pods: FxHashSet::default(),
-            nameless: FxHashSet::default(),
+            nameless: FxHashMap::default(),
         }
     }
 
@@ -60,12 +65,23 @@ impl Node {
     /// A cgroup was named: if it is a pod's, its name will be looked for.
     pub(super) fn note_cgroup(&mut self, path: &str) {
         let uid = parse_cgroup_path(path).and_then(|container| container.pod_uid);
-        self.nameless.extend(uid.filter(|uid| !self.pods.contains(uid)));
+        // Who is told of anew may be forgotten by the core.
+        let Some(uid) = uid.filter(|_| self.nameless.len() < NAMELESS) else { return };
+        self.pods.remove(&uid);
+        self.nameless.insert(uid, 0);
     }
 
     /// Pods whose log directories appeared since they were noted.
     pub(super) fn late_pods(&mut self) -> Vec<HostFact> {
-        if self.nameless.is_empty() { Vec::new() } else { self.new_pods() }
+        if self.nameless.is_empty() {
+            return Vec::new();
+        }
+        let pods = self.new_pods();
+        self.nameless.retain(|_, looks| {
+            *looks += 1;
+            *looks < LOOKS
+        });
+        pods
     }
 
     /// What the core asked for; nothing for what can't be known.
@@ -141,8 +157,9 @@ impl Node {
     }
 
     fn new_pods(&mut self) -> Vec<HostFact> {
-        let mut found: Vec<_> =
-            pod_logs::read(&self.root).into_iter().filter(|(uid, _)| !self.pods.contains(uid)).collect();
+        let there = pod_logs::read(&self.root);
+        self.pods.retain(|uid| there.contains_key(uid));
+        let mut found: Vec<_> = there.into_iter().filter(|(uid, _)| !self.pods.contains(uid)).collect();
         found.sort_by(|(a, _), (b, _)| a.cmp(b));
         for (uid, _) in &found {
             self.pods.insert(uid.clone());

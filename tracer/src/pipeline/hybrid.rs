@@ -2,48 +2,44 @@
 //! or the runtime's unit. There the socket's network namespace decides, or for the node's own the process behind it: their
 //! `/proc/PID/cgroup` names the pod. Such a pod gets an id of its own, with the top bit set, in place of the kernel's.
 
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
 
 use crate::event::{Actor, Event, Ktime, Record};
 use crate::fnv::fnv1a;
 use crate::host::proc::{Proc, Process};
 use crate::k8s::cgroup::parse_cgroup_path;
+use crate::recent::Recent;
 
 /// A namespace that belonged to no pod is looked at again after this: it may be a starting pod's.
 const AGAIN_NS: Ktime = 1_000_000_000;
+/// So is every other: the kernel gives a namespace's number to the next one when it is gone (`ns_alloc_inum`).
+const OUTDATED_NS: Ktime = 10_000_000_000;
+const NAMESPACES: usize = 4096;
 const MADE: u64 = 1 << 63;
-/// Processes and namespaces remembered.
-const BOUND: usize = 20_000;
+/// Processes remembered, and for how long: their numbers are used again.
+const PROCESSES: usize = 10_000;
+const PROCESS_NS: Ktime = 30_000_000_000;
 
 /// Finds the pods of sockets.
 pub(super) struct Hybrid {
     proc: Proc,
     on: bool,
     own_netns: Option<u32>,
-    /// Path of a namespace's pod.
-    namespaces: FxHashMap<u32, String>,
-    processes: FxHashMap<u32, Option<String>>,
+    /// Path of a namespace's pod; none of one that several share.
+    namespaces: Recent<u32, Option<String>>,
+    processes: Recent<u32, (Ktime, Option<String>)>,
     scanned: Ktime,
-    told: FxHashSet<u64>,
 }
 
 impl Hybrid {
     pub(super) fn new(proc: Proc, own_tgid: u32, on: bool) -> Self {
         let own_netns = proc.netns(own_tgid);
-        Self {
-            proc,
-            on,
-            own_netns,
-            namespaces: FxHashMap::default(),
-            processes: FxHashMap::default(),
-            scanned: 0,
-            told: FxHashSet::default(),
-        }
+        Self { proc, on, own_netns, namespaces: Recent::new(NAMESPACES), processes: Recent::new(PROCESSES), scanned: 0 }
     }
 
-    /// Puts the pod's id in place of a cgroup that is no container's, given that cgroup's path. Gives the pod's
-    /// introduction the first time.
-    pub(super) fn place(&mut self, record: &mut Record, path: Option<&str>) -> Option<Record> {
+    /// Puts the pod's id in place of a cgroup that is no container's, given that cgroup's path. Gives the pod's id and
+    /// path.
+    pub(super) fn place(&mut self, record: &mut Record, path: Option<&str>) -> Option<(u64, String)> {
         if !self.on || path.is_some_and(|path| parse_cgroup_path(path).is_some()) {
             return None;
         }
@@ -52,43 +48,46 @@ impl Hybrid {
         let path = self.pod(netns, tgid, at)?;
         let id = MADE | fnv1a(path.bytes());
         *cgroup = id;
-        self.told.insert(id).then_some(Record { at, event: Event::Cgroup { id, path } })
+        Some((id, path))
     }
 
     fn pod(&mut self, netns: u32, tgid: u32, at: Ktime) -> Option<String> {
         if netns != 0 && Some(netns) != self.own_netns {
-            if !self.namespaces.contains_key(&netns)
-                && (self.scanned == 0 || at.saturating_sub(self.scanned) >= AGAIN_NS)
-            {
+            let known = self.namespaces.get(&netns).is_some_and(Option::is_some);
+            let age = if known { OUTDATED_NS } else { AGAIN_NS };
+            if self.scanned == 0 || at.saturating_sub(self.scanned) >= age {
                 self.scanned = at;
-                self.namespaces = by_namespace(self.proc.processes());
+                // Who isn't there any more is still told of.
+                for (netns, path) in by_namespace(self.proc.processes()) {
+                    self.namespaces.insert(netns, path);
+                }
             }
-            return self.namespaces.get(&netns).cloned();
+            return self.namespaces.touch(&netns)?.clone();
         }
         if tgid == 0 {
             return None;
         }
-        if self.processes.len() > BOUND {
-            self.processes.clear();
+        if let Some((since, path)) = self.processes.get(&tgid)
+            && at.saturating_sub(*since) < PROCESS_NS
+        {
+            return path.clone();
         }
-        let proc = &self.proc;
-        self.processes.entry(tgid).or_insert_with(|| pod_path(proc.process(tgid)?.container_cgroup()?)).clone()
+        let path = self.proc.process(tgid).and_then(|process| pod_path(process.container_cgroup()?));
+        self.processes.insert(tgid, (at, path.clone()));
+        path
     }
 }
 
 /// The pod of each namespace that has one: of a namespace shared by several pods (the node's) none is told.
-fn by_namespace(processes: Vec<Process>) -> FxHashMap<u32, String> {
-    let mut found: FxHashMap<u32, String> = FxHashMap::default();
-    let mut shared: FxHashSet<u32> = FxHashSet::default();
+fn by_namespace(processes: Vec<Process>) -> FxHashMap<u32, Option<String>> {
+    let mut found: FxHashMap<u32, Option<String>> = FxHashMap::default();
     for process in processes {
         let Some(path) = process.container_cgroup().and_then(pod_path) else { continue };
-        if let Some(known) = found.insert(process.netns, path.clone())
-            && known != path
-        {
-            shared.insert(process.netns);
+        let known = found.entry(process.netns).or_insert_with(|| Some(path.clone()));
+        if known.as_ref() != Some(&path) {
+            *known = None;
         }
     }
-    found.retain(|netns, _| !shared.contains(netns));
     found
 }
 
@@ -148,6 +147,6 @@ mod tests {
             process(2, other),
             process(3, "/user.slice".to_owned()),
         ]);
-        assert_eq!(found, FxHashMap::from_iter([(1, POD.to_owned())]));
+        assert_eq!(found, FxHashMap::from_iter([(1, Some(POD.to_owned())), (2, None)]));
     }
 }

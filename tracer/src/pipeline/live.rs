@@ -29,7 +29,7 @@ use crate::k8s::snapshot::Collection;
 use crate::k8s::watch::Watch as ClusterWatch;
 use crate::kernel::{self, Kernel, KernelNames};
 use crate::sink::line::{Ready, SkippedHook, SnapshotSize};
-use rustc_hash::FxHashSet;
+use rustc_hash::FxHashMap;
 
 /// Events taken from the rings before anything else is looked at.
 const BATCH: usize = 4096;
@@ -42,8 +42,9 @@ const LOOK_NS: Ktime = 20_000_000;
 const SECOND_NS: Ktime = 1_000_000_000;
 /// Between two looks for connections whose end was missed.
 const IDLE_NS: Ktime = 30 * SECOND_NS;
-/// Opaque processes told apart.
+/// Opaque processes told apart, and for how long after they were seen.
 const OPAQUE: usize = 10_000;
+const OPAQUE_NS: Ktime = 3600 * SECOND_NS;
 /// An answer may lead to a question; so many times at once.
 const ROUNDS: usize = 3;
 
@@ -76,7 +77,7 @@ pub struct Live<L> {
     last_idle: Ktime,
     last_look: Ktime,
     look_wanted: bool,
-    opaque: FxHashSet<(u64, u32)>,
+    opaque: FxHashMap<(u64, u32), Ktime>,
 }
 
 impl<L: Listener> Live<L> {
@@ -130,7 +131,7 @@ impl<L: Listener> Live<L> {
             last_idle: now,
             last_look: 0,
             look_wanted: false,
-            opaque: FxHashSet::default(),
+            opaque: FxHashMap::default(),
         };
         live.feed.listener().ready(&ready).map_err(PipelineError::Output)?;
         live.feed.progress().begin(ready.hooks.len(), ready.cgroup.as_deref());
@@ -256,15 +257,17 @@ impl<L: Listener> Live<L> {
         self.feed.push(Record { at: now, event: Event::Tick })
     }
 
-    /// Counts the processes whose connections can't be read: those open now, added to those of earlier looks.
+    /// Counts the processes whose connections can't be read: those open now, added to those of an hour's looks.
     fn count_opaque(&mut self, at: Ktime) -> Result<(), PipelineError> {
         let before = self.opaque.len();
         for (cgroup, tgid) in self.kernel.tables.opaque()? {
             let path = self.naming.path(cgroup).map(str::to_owned);
-            if self.naming.observes(path.as_deref()) && self.opaque.len() < OPAQUE {
-                self.opaque.insert((cgroup, tgid));
+            let known = self.opaque.contains_key(&(cgroup, tgid));
+            if self.naming.observes(path.as_deref()) && (known || self.opaque.len() < OPAQUE) {
+                self.opaque.insert((cgroup, tgid), at);
             }
         }
+        self.opaque.retain(|_, seen| at.saturating_sub(*seen) < OPAQUE_NS);
         if self.opaque.len() == before {
             return Ok(());
         }
@@ -309,11 +312,11 @@ impl<L: Listener> Live<L> {
                 continue;
             }
             let path = self.naming.path_of(&record.event).map(str::to_owned);
-            if let Some(pod) = self.hybrid.place(&mut record, path.as_deref()) {
-                if let Event::Cgroup { path, .. } = &pod.event {
-                    self.node.note_cgroup(path);
-                }
-                self.feed.push(pod)?;
+            if let Some((id, path)) = self.hybrid.place(&mut record, path.as_deref())
+                && self.naming.tells(id)
+            {
+                self.node.note_cgroup(&path);
+                self.feed.push(Record { at: record.at, event: Event::Cgroup { id, path } })?;
             }
             if let Some(name) = self.naming.introduce(&record) {
                 if let Event::Cgroup { path, .. } = &name.event {

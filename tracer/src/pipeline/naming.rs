@@ -1,16 +1,21 @@
 //! Which cgroup an event belongs to: its path is told before the event, and events outside the observed subtree are
 //! left out.
 
-use rustc_hash::FxHashSet;
 use tracer_common::limits::CGROUP_PATH;
 
-use crate::event::{Event, Record, SignalKind};
+use crate::correlate::CGROUPS;
+use crate::event::{Event, Record};
 use crate::host::cgroups::Cgroups;
+use crate::recent::Recent;
+
+/// Cgroups that were told. The core remembers as many at least ([`crate::correlate::CGROUPS`]), so who is forgotten there
+/// is told again.
+const TOLD: usize = CGROUPS / 2;
 
 /// Cgroup ids, paths, and who was told.
 pub(super) struct Naming {
     cgroups: Cgroups,
-    told: FxHashSet<u64>,
+    told: Recent<u64>,
     /// Path of the observed subtree; none for the whole node.
     scope: Option<String>,
     own_tgid: u32,
@@ -18,7 +23,7 @@ pub(super) struct Naming {
 
 impl Naming {
     pub(super) fn new(cgroups: Cgroups, scope: Option<String>, own_tgid: u32) -> Self {
-        Self { cgroups, told: FxHashSet::default(), scope, own_tgid }
+        Self { cgroups, told: Recent::new(TOLD), scope, own_tgid }
     }
 
     /// A directory was made or removed.
@@ -37,7 +42,7 @@ impl Naming {
             return false;
         }
         let Some(scope) = &self.scope else { return true };
-        match cgroup_of(event) {
+        match event.cgroup() {
             // Told apart by their addresses.
             None => true,
             Some(id) => self.cgroups.path(id).is_some_and(|path| is_below(path, scope)),
@@ -46,21 +51,27 @@ impl Naming {
 
     /// The path of the event's cgroup, the first time that it is named.
     pub(super) fn introduce(&mut self, record: &Record) -> Option<Record> {
-        let id = match &record.event {
-            Event::Drop(drop) => drop.cgroup,
-            event => cgroup_of(event)?,
-        };
-        if id == 0 || self.told.contains(&id) {
+        let id = record.event.named_cgroup()?;
+        if self.told.touch(&id).is_some() {
             return None;
         }
         let path = self.cgroups.path(id)?.to_owned();
-        self.told.insert(id);
+        self.told.insert(id, ());
         Some(Record { at: record.at, event: Event::Cgroup { id, path } })
+    }
+
+    /// Whether the core has still to be told of a cgroup; it will be.
+    pub(super) fn tells(&mut self, id: u64) -> bool {
+        let known = self.told.touch(&id).is_some();
+        if !known {
+            self.told.insert(id, ());
+        }
+        !known
     }
 
     /// The path of the cgroup that an event belongs to.
     pub(super) fn path_of(&mut self, event: &Event) -> Option<&str> {
-        cgroup_of(event).and_then(|id| self.cgroups.path(id))
+        event.cgroup().and_then(|id| self.cgroups.path(id))
     }
 
     /// A path that is known already.
@@ -76,33 +87,6 @@ impl Naming {
 
 fn is_below(path: &str, scope: &str) -> bool {
     path.strip_prefix(scope.trim_end_matches('/')).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-}
-
-/// The cgroup that an event belongs to, where it belongs to one.
-fn cgroup_of(event: &Event) -> Option<u64> {
-    let id = match event {
-        Event::Exchange(exchange) => exchange.cgroup,
-        Event::Connect(connect) => connect.cgroup,
-        Event::ConnectAttempt(attempt) => attempt.cgroup,
-        Event::UnansweredSyn(syn) => syn.cgroup,
-        Event::OpaqueConnection(conn) => conn.cgroup,
-        // An RST that answers a segment for no socket is nobody's.
-        Event::Signal(signal) if signal.no_socket && signal.signal == SignalKind::TcpSendReset => 0,
-        Event::Signal(signal) => signal.cgroup,
-        // Where a packet died is not where it belongs: its sender's cgroup or its receiver's may be known, or neither.
-        Event::Drop(_) | Event::Icmp(_) => 0,
-        Event::Dns(dns) => dns.cgroup,
-        Event::Process(process) => process.cgroup,
-        Event::Cgroup { .. }
-        | Event::Host(_)
-        | Event::Lost { .. }
-        | Event::Opaque { .. }
-        | Event::Cluster { .. }
-        | Event::Watch { .. }
-        | Event::Joined { .. }
-        | Event::Tick => 0,
-    };
-    (id != 0).then_some(id)
 }
 
 /// Whether this process did it.
@@ -134,6 +118,16 @@ fn is_by(event: &Event, tgid: u32) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_was_not_heard_of_for_long_is_told_again() {
+        let mut naming = Naming::new(Cgroups::read(std::path::Path::new("/nonexistent")), None, 1);
+        assert!(naming.tells(1) && naming.tells(2));
+        for id in 3..100_000 {
+            assert!(naming.tells(id) && !naming.tells(1));
+        }
+        assert!(naming.tells(2) && naming.told.len() <= CGROUPS);
+    }
 
     #[test]
     fn below() {

@@ -108,6 +108,9 @@ pub struct Hop {
     /// request's first byte.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
+    /// Keys of later occurrences, at most 16: a sample that every node takes alike.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub keys: Vec<String>,
     /// Begin and end in the kernel's time. Not printed.
     #[serde(skip)]
     pub times: Option<(u64, u64)>,

@@ -5,7 +5,6 @@ mod client;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustc_hash::FxHashMap;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep};
 
@@ -13,11 +12,14 @@ use super::config::{Config, Signal};
 use super::shared::Shared;
 use crate::clock;
 use crate::event::Ktime;
+use crate::recent::Recent;
 use crate::sink::otlp::{self, Item};
 use crate::sink::prometheus::Metric;
 use crate::verdict::Incident;
 use client::{Client, Failure, Payload};
 
+/// Incidents remembered as exported; one that was forgotten is exported anew.
+const EXPORTED: usize = 10_000;
 /// Incidents in one request.
 const BATCH: usize = 64;
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
@@ -32,7 +34,7 @@ pub(super) struct Queue {
     signals: Vec<Signal>,
     repeat: Ktime,
     wall_offset_ns: i64,
-    exported: FxHashMap<String, Ktime>,
+    exported: Recent<String, Ktime>,
 }
 
 /// The other end.
@@ -74,7 +76,7 @@ impl Queue {
     ) -> Self {
         let repeat = u64::try_from(config.otlp.repeat.0.as_nanos()).unwrap_or(Ktime::MAX);
         let signals = config.otlp.signals.clone();
-        Self { sender, shared, signals, repeat, wall_offset_ns, exported: FxHashMap::default() }
+        Self { sender, shared, signals, repeat, wall_offset_ns, exported: Recent::new(EXPORTED) }
     }
 
     /// Queues an incident that is new, or that recurred after a while. Never waits.

@@ -2,12 +2,13 @@
 
 #[cfg(test)]
 mod tests;
+mod who;
 
 use std::net::{IpAddr, SocketAddr};
 
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashSet;
 
-use super::nodes::node_of;
+use super::{nodes::node_of, probe::KUBELETS};
 use crate::{
     event::{Event, HostFact},
     k8s::{
@@ -15,11 +16,17 @@ use crate::{
         model::{Metadata, Pod, Protocol, Service},
         snapshot::{AddressOwner, Snapshot},
     },
-    verdict::{Hop, Origin},
+    recent::Recent,
 };
 
-/// Cgroups remembered; the oldest are forgotten first.
-const CGROUPS: usize = 20_000;
+pub(crate) use who::Who;
+
+/// Of a node, as many are remembered at least; those that nothing was heard of for longest are forgotten first.
+pub const CGROUPS: usize = 10_000;
+const PODS: usize = 10_000;
+const PROCESSES: usize = 10_000;
+const NAMESPACES: usize = 4096;
+const ADDRESSES: usize = 20_000;
 
 #[derive(Clone, Debug, Default)]
 struct Container {
@@ -35,28 +42,31 @@ struct ProcessName {
 }
 
 /// What was learned about the node's inhabitants.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Identity {
-    cgroups: FxHashMap<u64, Container>,
-    order: std::collections::VecDeque<u64>,
+    cgroups: Recent<u64, Container>,
     /// Pods known by `/var/log/pods` alone: uid to namespace and name.
-    logs: FxHashMap<String, (String, String)>,
-    processes: FxHashMap<u32, ProcessName>,
+    logs: Recent<String, (String, String)>,
+    /// Pods that the cluster no longer has, in the same way.
+    departed: Recent<String, (String, String)>,
+    processes: Recent<u32, ProcessName>,
     /// Last process name seen serving or connecting from a cgroup.
-    comms: FxHashMap<u64, String>,
+    comms: Recent<u64, String>,
     /// Which container lives in a network namespace: from sockets and processes seen there.
-    netns: FxHashMap<u32, u64>,
+    netns: Recent<u32, u64>,
     /// Which pod's process was found in a network namespace: of pods that have no socket of their own yet.
-    netns_pods: FxHashMap<u32, String>,
+    netns_pods: Recent<u32, String>,
     /// Which cgroup answered at an address: names pods that no snapshot knows.
-    addresses: FxHashMap<IpAddr, u64>,
+    addresses: Recent<IpAddr, u64>,
     /// Names that DNS answers gave to addresses.
-    names: FxHashMap<IpAddr, String>,
-    pub(crate) listeners: FxHashMap<u32, Vec<u16>>,
-    pub(crate) local_ports: FxHashMap<u32, LocalPorts>,
-    pub(crate) conntrack: FxHashMap<u32, Conntrack>,
+    names: Recent<IpAddr, String>,
+    /// A kubelet was seen outside of pods.
+    pub(crate) kubelet: bool,
+    pub(crate) listeners: Recent<u32, Vec<u16>>,
+    pub(crate) local_ports: Recent<u32, LocalPorts>,
+    pub(crate) conntrack: Recent<u32, Conntrack>,
     /// `ListenOverflows` and `ListenDrops` of a network namespace.
-    pub(crate) listen_counts: FxHashMap<u32, (u64, u64)>,
+    pub(crate) listen_counts: Recent<u32, (u64, u64)>,
     /// Namespaces whose listeners were asked for.
     pub(crate) asked: FxHashSet<u32>,
 }
@@ -78,52 +88,41 @@ pub(crate) struct Conntrack {
     pub(crate) insert_failed: u64,
 }
 
-/// A container, or whatever stands for one.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Who {
-    pub(crate) namespace: Option<String>,
-    pub(crate) pod: Option<String>,
-    pub(crate) uid: Option<String>,
-    pub(crate) workload: Option<String>,
-    pub(crate) container: Option<String>,
-    pub(crate) process: Option<String>,
-}
-
-impl Who {
-    pub(crate) fn is_pod(&self) -> bool {
-        self.pod.is_some() || self.uid.is_some()
-    }
-
-    pub(crate) fn hop(&self) -> Hop {
-        Hop {
-            namespace: self.namespace.clone(),
-            pod: self.pod.clone().or_else(|| self.uid.clone()),
-            workload: self.workload.clone(),
-            container: self.container.clone(),
-            process: self.process.clone(),
-            ..Hop::default()
-        }
-    }
-
-    pub(crate) fn origin(&self) -> Origin {
-        let Hop { namespace, pod, workload, container, process, .. } = self.hop();
-        Origin { namespace, pod, workload, container, process, ..Origin::default() }
-    }
-
-    /// `namespace/pod`, or whatever there is.
-    pub(crate) fn label(&self) -> String {
-        match (&self.namespace, &self.pod, &self.uid) {
-            (Some(namespace), Some(pod), _) => format!("{namespace}/{pod}"),
-            (_, Some(pod), _) => pod.clone(),
-            (_, _, Some(uid)) => format!("pod {uid}"),
-            _ => self.process.clone().or_else(|| self.container.clone()).unwrap_or_else(|| "a process".to_owned()),
-        }
-    }
-}
-
 impl Identity {
+    pub(crate) fn new(nodes: usize) -> Self {
+        Self {
+            cgroups: Recent::new(nodes * CGROUPS),
+            logs: Recent::new(nodes * PODS),
+            departed: Recent::new(PODS),
+            processes: Recent::new(nodes * PROCESSES),
+            comms: Recent::new(nodes * CGROUPS),
+            netns: Recent::new(nodes * NAMESPACES),
+            netns_pods: Recent::new(nodes * NAMESPACES),
+            addresses: Recent::new(nodes * ADDRESSES),
+            names: Recent::new(nodes * ADDRESSES),
+            kubelet: false,
+            listeners: Recent::new(nodes * NAMESPACES),
+            local_ports: Recent::new(nodes * NAMESPACES),
+            conntrack: Recent::new(nodes * NAMESPACES),
+            listen_counts: Recent::new(nodes * NAMESPACES),
+            asked: FxHashSet::default(),
+        }
+    }
+
+    /// What made room for others, by what it was.
+    pub(crate) fn forgotten(&self) -> [(&'static str, u64); 5] {
+        [
+            ("cgroups", self.cgroups.forgotten()),
+            ("pods", self.logs.forgotten() + self.departed.forgotten()),
+            ("processes", self.processes.forgotten()),
+            ("namespaces", self.netns.forgotten() + self.netns_pods.forgotten()),
+            ("addresses", self.addresses.forgotten() + self.names.forgotten()),
+        ]
+    }
+
     /// Learns from an event.
     pub(crate) fn learn(&mut self, event: &Event) {
+        self.touch(event);
         match event {
             Event::Cgroup { id, path } => self.cgroup(*id, path),
             Event::Host(HostFact::PodLogs { uid, namespace, name }) => {
@@ -131,6 +130,7 @@ impl Identity {
             }
             Event::Host(HostFact::Process { tgid, comm, exe, cgroup, netns }) => {
                 self.processes.insert(*tgid, ProcessName { comm: comm.clone(), exe: exe.clone() });
+                self.kubelet |= KUBELETS.contains(&comm.as_str());
                 if let Some(uid) = cgroup.as_deref().and_then(parse_cgroup_path).and_then(|c| c.pod_uid) {
                     self.netns_pods.insert(*netns, uid);
                 }
@@ -165,9 +165,7 @@ impl Identity {
                 self.socket(x.cgroup, x.netns, &x.comm);
                 if x.role == crate::event::Role::Client && x.addresses.len() < 64 {
                     for address in &x.addresses {
-                        if self.names.len() < 50_000 {
-                            self.names.insert(*address, x.name.clone());
-                        }
+                        self.names.insert(*address, x.name.clone());
                     }
                 }
             }
@@ -177,44 +175,44 @@ impl Identity {
 
     /// A pod is gone from the cluster's state.
     pub(crate) fn remember_pod(&mut self, uid: &str, namespace: &str, name: &str) {
-        if self.logs.len() < CGROUPS {
-            self.logs.entry(uid.to_owned()).or_insert_with(|| (namespace.to_owned(), name.to_owned()));
+        self.departed.insert(uid.to_owned(), (namespace.to_owned(), name.to_owned()));
+    }
+
+    /// Who is heard of isn't forgotten.
+    fn touch(&mut self, event: &Event) {
+        let Some(id) = event.named_cgroup() else { return };
+        if let Some(Container { pod_uid: Some(uid), .. }) = self.cgroups.touch(&id) {
+            self.logs.touch(uid.as_str());
         }
     }
 
     fn cgroup(&mut self, id: u64, path: &str) {
         let parsed = parse_cgroup_path(path).unwrap_or_default();
         let container = Container { path: path.to_owned(), pod_uid: parsed.pod_uid, container_id: parsed.container_id };
-        if self.cgroups.insert(id, container).is_none() {
-            self.order.push_back(id);
-            if self.order.len() > CGROUPS
-                && let Some(oldest) = self.order.pop_front()
-            {
-                self.cgroups.remove(&oldest);
-            }
-        }
+        self.cgroups.insert(id, container);
     }
 
     fn socket(&mut self, cgroup: u64, netns: u32, comm: &str) {
         if cgroup == 0 {
             return;
         }
+        let pod = self.cgroups.get(&cgroup).is_some_and(|c| c.pod_uid.is_some());
         if !comm.is_empty() {
+            self.kubelet |= !pod && KUBELETS.contains(&comm);
             self.comms.insert(cgroup, comm.to_owned());
         }
-        let pod = self.cgroups.get(&cgroup).is_some_and(|c| c.pod_uid.is_some());
         // A host-network pod must not name the node's namespace, but without pods any process may.
-        if netns != 0 && (pod || !self.netns.contains_key(&netns)) {
+        if netns != 0 && (pod || self.netns.touch(&netns).is_none()) {
             self.netns.insert(netns, cgroup);
         }
     }
 
     /// The node that the pods seen there are bound to.
     pub(crate) fn node(&self, snapshot: &Snapshot, node: usize) -> Option<String> {
-        self.order
+        self.cgroups
             .iter()
-            .filter(|cgroup| node_of(**cgroup) == node)
-            .find_map(|cgroup| self.pod_of(snapshot, *cgroup)?.spec.node_name.clone())
+            .filter(|(cgroup, _)| node_of(**cgroup) == node)
+            .find_map(|(cgroup, _)| self.pod_of(snapshot, *cgroup)?.spec.node_name.clone())
     }
 
     pub(crate) fn path_of(&self, cgroup: u64) -> Option<&str> {
@@ -247,7 +245,7 @@ impl Identity {
             who.container = container.container_id.as_deref().and_then(|id| container_name(pod, id));
             return who;
         }
-        let (namespace, pod) = self.logs.get(uid).cloned().unzip();
+        let (namespace, pod) = self.logs.get(uid).or_else(|| self.departed.get(uid)).cloned().unzip();
         Who { namespace, pod, uid: Some(uid.clone()), ..Who::default() }
     }
 
@@ -270,12 +268,6 @@ impl Identity {
 
     pub(crate) fn is_in_pod(&self, cgroup: u64) -> bool {
         self.cgroups.get(&cgroup).is_some_and(|c| c.pod_uid.is_some())
-    }
-
-    /// Whether a process of such a name is known outside of pods.
-    pub(crate) fn runs_any(&self, names: &[&str]) -> bool {
-        let known = self.comms.iter().filter(|(cgroup, _)| !self.is_in_pod(**cgroup)).map(|(_, comm)| comm);
-        known.chain(self.processes.values().map(|p| &p.comm)).any(|comm| names.contains(&comm.as_str()))
     }
 
     /// The name of a process, else of what was last seen in its cgroup.

@@ -5,6 +5,22 @@ use rstest::rstest;
 use super::*;
 use crate::k8s::dump;
 
+impl Identity {
+    /// What is held, and the most that may be.
+    pub(crate) fn held(&self) -> [(&'static str, usize, usize); 8] {
+        [
+            ("cgroups", self.cgroups.len(), 2 * CGROUPS),
+            ("logs", self.logs.len(), 2 * PODS),
+            ("processes", self.processes.len(), 2 * PROCESSES),
+            ("comms", self.comms.len(), 2 * CGROUPS),
+            ("netns", self.netns.len(), 2 * NAMESPACES),
+            ("netns_pods", self.netns_pods.len(), 2 * NAMESPACES),
+            ("addresses", self.addresses.len(), 2 * ADDRESSES),
+            ("names", self.names.len(), 2 * ADDRESSES),
+        ]
+    }
+}
+
 const CLUSTER: &str = "
 {apiVersion: v1, kind: Node, metadata: {name: n1}, status: {addresses: [{type: InternalIP, address: 192.168.0.1}]}}
 ---
@@ -53,8 +69,10 @@ fn a_service_by_what_was_connected_to(
 ) {
     let snapshot = Snapshot::new(dump::parse("test", CLUSTER.as_bytes()).unwrap().objects);
     let address: SocketAddr = address.parse().unwrap();
-    let mut identity = Identity::default();
-    identity.names.extend(name.map(|name| (address.ip(), name.to_owned())));
+    let mut identity = Identity::new(1);
+    if let Some(name) = name {
+        identity.names.insert(address.ip(), name.to_owned());
+    }
     let found = identity.service_at(&snapshot, address, Protocol::Tcp);
     assert_eq!(found.map(|service| service.metadata.name.as_str()), expected);
 }

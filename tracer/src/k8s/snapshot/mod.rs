@@ -220,6 +220,12 @@ impl Snapshot {
         controllers.get(controllers.find((kind.as_str(), namespace, name))?)
     }
 
+    /// The event in that place.
+    pub fn event(&self, place: &ObjectRef) -> Option<&Event> {
+        let [namespace, name, _] = &place.key;
+        self.objects.events.named(namespace, name).next()
+    }
+
     /// The events about an object, oldest first.
     pub fn events_of(&self, kind: &str, namespace: &str, name: &str) -> Vec<&Event> {
         let about = |event: &&Event| {

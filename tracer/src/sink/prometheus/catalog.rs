@@ -171,6 +171,11 @@ catalog! {
             bounded("kind", "what was lost: a kind of event, or what the full map holds"),
         ]
         "What was lost; with losses less is asserted";
+    Forgotten: Counter "tracer_forgotten"
+        [bounded("what", "`cgroups`, `pods`, `processes`, `namespaces`, `addresses`: who is who, known again when heard of; \
+                 `exchanges`, `connects`, `connect_attempts`, `drops`, `syns`, `signals`, `deaths`, `probes`, `lookups`: events \
+                 of the last two minutes; `symptoms`, `looks`: left out; `incidents`, `told`: counted anew")]
+        "What made room for newer in the core's bounded memory";
     OpaqueTls: Gauge "tracer_opaque_tls_processes" [] "Processes with TLS connections that can't be read";
     LastTick: Gauge "tracer_last_tick_timestamp_seconds" [] "When the pipeline last ran; it does ten times a second";
     SnapshotObjects: Gauge "tracer_snapshot_objects"

@@ -48,7 +48,7 @@ items:
 - apiVersion: v1
   kind: Pod
   metadata: {namespace: admin, name: cart, uid: a1, labels: {app: cart, tier: web}}
-  spec: {nodeName: n1, containers: [{name: c}]}
+  spec: {nodeName: n1, containers: [{name: c, ports: [{name: http, containerPort: 9090}]}]}
   status: {phase: Running, podIP: 10.1.1.1, hostIP: 192.168.0.1}
 - apiVersion: v1
   kind: Pod
