@@ -157,7 +157,11 @@ pub fn measure(cluster: &Cluster, tracer: &Path, model: &str, load: Load, number
             Some(leaf) => Some(leaf.parse().with_context(|| format!("an inner hop to {path}"))?),
             None => leaves.get(&path).copied(),
         };
-        let right = meant.is_some_and(|leaf| is(incident, leaf));
+        // What is said of a leaf's own request must blame a leaf that fails.
+        let right = match meant {
+            Some(leaf) => is(incident, leaf),
+            None => path == "/x" && (0..LEAVES).any(|leaf| is(incident, leaf)),
+        };
         if incident["cause"]["id"] != "unknown" && !right {
             row.wrong += usize::try_from(incident["count"].as_u64().unwrap_or(1))?;
         }

@@ -206,3 +206,22 @@ fn controls_yield_nothing() {
         assert_eq!(replay(name), [], "{name}");
     }
 }
+
+/// Pools connect for one request and give the connection to another, which may have come later.
+#[test]
+fn a_call_is_made_when_it_is_sent() {
+    let chains = |edit: fn(Record) -> Record| -> Vec<_> {
+        let found = replay_edited("app-error-deep", |record| vec![edit(record)]);
+        found.into_iter().map(|incident| (incident.cause.id, incident.path.len(), incident.count)).collect()
+    };
+    let earlier = chains(|mut record| {
+        if let Event::Exchange(exchange) = &mut record.event
+            && exchange.first
+        {
+            exchange.conn.born_ns -= 1_000_000_000;
+        }
+        record
+    });
+    assert_eq!(earlier, chains(|record| record));
+    assert!(!earlier.is_empty());
+}
