@@ -8,6 +8,7 @@
 //! retransmit by dropping packets with nftables instead.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod calls;
 mod connects;
 mod dns;
 mod drops;

@@ -115,7 +115,7 @@ impl Counting {
             return;
         }
         let Owner { namespace, workload, pod } = &*self.names.owner(core, exchange.cgroup, at);
-        let method = exchange.request.as_ref().map_or("_OTHER", |head| head.method.as_str());
+        let method = exchange.request.as_ref().map_or("_OTHER", |head| known_method(&head.method));
         let error = if exchange.reset_received || exchange.reset_sent { "connection_reset" } else { "no_response" };
         let seconds = exchange.end_ns.saturating_sub(exchange.start_ns) as f64 / 1e9;
         match exchange.role {
@@ -286,6 +286,14 @@ fn origin(origin: Option<&Origin>) -> (String, String, String) {
     (namespace.unwrap_or_default(), workload.unwrap_or_default(), pod)
 }
 
+/// The methods that the kernel counts by; a client may write what it likes.
+fn known_method(method: &str) -> &'static str {
+    ["GET", "POST", "PUT", "HEAD", "DELETE", "PATCH", "OPTIONS", "CONNECT", "TRACE"]
+        .into_iter()
+        .find(|known| *known == method)
+        .unwrap_or("_OTHER")
+}
+
 /// Namespace and workload of the outermost hop.
 fn affected(hop: &Hop) -> (String, String) {
     let workload = hop
@@ -297,68 +305,4 @@ fn affected(hop: &Hop) -> (String, String) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::correlate::{Options, Selection};
-    use crate::k8s::Snapshot;
-    use crate::sink::prometheus::{Format, Limits};
-
-    fn core() -> Correlator {
-        let options = Options {
-            min_status: 500,
-            wall_offset_ns: 0,
-            node: None,
-            cgroup: None,
-            selection: Selection::default(),
-            notes: Vec::new(),
-        };
-        Correlator::new(options, Snapshot::empty())
-    }
-
-    fn dns(local_port: u16, rcode: Option<u8>, start_ns: Ktime, at: Ktime) -> Record {
-        let local = format!("10.0.0.1:{local_port}");
-        serde_json::from_value(serde_json::json!({
-            "at": at, "event": "dns", "role": "client", "cgroup": 7, "netns": 1, "local": local,
-            "remote": "10.96.0.10:53", "actor": {"tgid": 5, "tid": 5}, "comm": "curl", "start_ns": start_ns, "end_ns": at,
-            "transmissions": 1, "tcp": false, "name": "cart", "query_type": "A", "rcode": rcode, "addresses": []
-        }))
-        .unwrap()
-    }
-
-    #[test]
-    fn a_lookup_counts_once_however_often_it_is_told() {
-        let metrics = Metrics::new(Limits { per_metric: 100, opt_in: Vec::new() });
-        let mut counting = Counting::new(metrics.clone());
-        let second = 1_000_000_000;
-        let mut core = core();
-        let cgroup = Event::Cgroup { id: 7, path: "/system.slice/curl.service".to_owned() };
-        core.push(Record { at: 1, event: cgroup }, &mut Vec::new());
-        for record in [
-            dns(1, None, second, 2 * second),
-            dns(1, None, second, 8 * second),
-            dns(1, None, second, 9 * second),
-            dns(2, Some(0), second, second + 20_000_000),
-            dns(3, Some(3), second, second + 20_000_000),
-        ] {
-            counting.event(&record, &core);
-        }
-        let text = metrics.expose(Format::Text);
-        for line in [
-            "tracer_dns_lookups_total{outcome=\"timeout\",workload=\"Cgroup/curl.service\"} 1.0",
-            "tracer_dns_lookups_total{outcome=\"noerror\",workload=\"Cgroup/curl.service\"} 1.0",
-            "tracer_dns_lookups_total{outcome=\"nxdomain\",workload=\"Cgroup/curl.service\"} 1.0",
-            "tracer_dns_lookup_duration_seconds_bucket{le=\"0.025\",workload=\"Cgroup/curl.service\"} 2",
-        ] {
-            assert!(text.contains(line), "{line}\n{text}");
-        }
-    }
-
-    #[test]
-    fn an_origin_has_one_name() {
-        let named = |json: serde_json::Value| origin(Some(&serde_json::from_value(json).unwrap()));
-        let service = named(serde_json::json!({"service": "shop/cart"}));
-        assert_eq!(service, ("shop".into(), "Service/cart".into(), String::new()));
-        let outside = named(serde_json::json!({"address": "192.0.2.1:443", "name": "pay.example.com"}));
-        assert_eq!(outside.1, "external");
-    }
-}
+mod tests;

@@ -56,6 +56,9 @@ enum Condition {
     Family(usize),
 }
 
+/// What comes and goes with the guest is none of the load's business: a look through `/proc`, maps set free.
+const SETTLE: Duration = Duration::from_millis(400);
+
 /// Hooks that are of use together.
 const FAMILIES: [(&str, &[&str]); 5] = [
     ("packets (cgroup_skb)", &["egress", "ingress"]),
@@ -137,6 +140,7 @@ impl Bench<'_> {
         work()?;
         interleave(self.http.pairs, conditions.len(), |kind| {
             let guest = self.guest(kind.map(|kind| conditions[kind]))?;
+            std::thread::sleep(SETTLE);
             let result = work();
             if let Some(Guest::Tracer(tracer)) = guest {
                 tracer.stop()?;
@@ -195,7 +199,7 @@ impl Bench<'_> {
 
     fn fixed_rate(&self, report: &mut Report) -> Result<()> {
         self.say("10,000 requests a second");
-        let pairs = self.pairs(&[Condition::Both], || self.at_rate("http", &OK, 1500))?;
+        let pairs = self.pairs(&[Condition::Both], || self.at_rate("http", &OK, 1000))?;
         for (name, percentile) in percentiles() {
             report.row(Row::new("rate_10k", name, &pairs.ratios(percentile), pairs.without(percentile), "µs"));
         }
@@ -245,19 +249,19 @@ impl Bench<'_> {
     fn others(&self, report: &mut Report) -> Result<()> {
         self.say("new connections");
         let connect = ["--kind", "connect", "--rate", "1000"];
-        let pairs = self.pairs(&[Condition::Both], || self.at_rate("http", &connect, 1000))?;
+        let pairs = self.pairs(&[Condition::Both], || self.at_rate("http", &connect, 500))?;
         for (name, percentile) in percentiles() {
             report.row(Row::new("connect_1k", name, &pairs.ratios(percentile), pairs.without(percentile), "µs"));
         }
         self.say("DNS");
         let dns = ["--kind", "dns", "--rate", "5000"];
-        let pairs = self.pairs(&[Condition::Both], || self.at_rate("dns", &dns, 1000))?;
+        let pairs = self.pairs(&[Condition::Both], || self.at_rate("dns", &dns, 500))?;
         for (name, percentile) in percentiles() {
             report.row(Row::new("dns_5k", name, &pairs.ratios(percentile), pairs.without(percentile), "µs"));
         }
         for (name, server, words) in [("bulk", "sink", &["--bulk"][..]), ("messages_128", "echo", &["--echo", "128"])] {
             self.say(name);
-            let words: Vec<&str> = words.iter().copied().chain(["--milliseconds", "1000"]).collect();
+            let words: Vec<&str> = words.iter().copied().chain(["--milliseconds", "500"]).collect();
             let conditions = [Condition::Both, Condition::Empty];
             let pairs = self.pairs(&conditions, || self.site.load(Beside::Server, server, &words))?;
             let ratios = pairs.ratios(Loaded::rate);
