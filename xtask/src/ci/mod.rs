@@ -25,6 +25,7 @@ pub(crate) fn run() -> Result<()> {
     test::all(&mut steps, &[])?;
     steps.step("demo", || demo::check(Output::Json))?;
     steps.step("deploy", deploy::check)?;
+    steps.step("container", deploy::container::check_debug)?;
     steps.step("generated files", || unchanged(&before))?;
     steps.summary();
     Ok(())
