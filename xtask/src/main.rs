@@ -60,7 +60,11 @@ enum Task {
     /// Build the container image: the static binary and nothing else
     Image,
     /// Run the image with the manifests' privileges, and with one capability less each time; root
-    Container,
+    Container {
+        /// Pack and run the debug build with its libraries, and remove all that: takes seconds, so CI does it
+        #[arg(long)]
+        debug: bool,
+    },
     /// Write what is generated in `deploy/`, and check it with helm, kubectl and promtool
     Deploy,
     /// Everything that must pass before a change lands
@@ -86,7 +90,8 @@ fn main() -> ExitCode {
         Task::Dashboards => dashboards::write(),
         Task::Manifests => deploy::manifests::write(),
         Task::Image => deploy::image::build(),
-        Task::Container => deploy::container::check(),
+        Task::Container { debug: true } => deploy::container::check_debug(),
+        Task::Container { debug: false } => deploy::container::check_shipped(),
         Task::Deploy => deploy::check(),
         Task::Ci => ci::run(),
     };

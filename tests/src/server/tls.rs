@@ -48,6 +48,16 @@ pub fn write_authority(directory: &Path) -> Result<()> {
     write(&authority_file(directory), &authority()?.pem())
 }
 
+/// Writes a certificate of the authority for some names, with its key in the same file.
+pub fn write_certificate(directory: &Path, name: &str, names: &[&str]) -> Result<PathBuf> {
+    let key = KeyPair::generate()?;
+    let parameters = CertificateParams::new(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>())?;
+    let certificate = parameters.signed_by(&key, authority()?)?;
+    let file = directory.join(format!("{name}.pem"));
+    write(&file, &format!("{}{}", certificate.pem(), key.serialize_pem()))?;
+    Ok(file)
+}
+
 impl Tls {
     /// Writes the pod's certificate and key; gives their files, the key's one holding both.
     pub fn files(&self, directory: &Path, pod: &PodSpec) -> Result<(PathBuf, PathBuf)> {

@@ -4,12 +4,12 @@
 
 mod grafana;
 mod nodes;
+mod otlp;
 mod support;
 
 use std::{
     io::{BufRead as _, BufReader, Write as _},
     net::TcpStream,
-    path::Path,
     process::{Command, Stdio},
 };
 
@@ -153,38 +153,4 @@ fn check(metrics: &str) {
     let output = promtool.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && said.trim().is_empty(), "{said}");
-}
-
-#[test]
-fn a_collector_that_comes_late_gets_traces_and_records_by_either_protocol() {
-    let collector = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap().join("tools/rotel-agent");
-    for protocol in ["grpc", "http"] {
-        let cluster = shop();
-        let (grpc, http) = (format!("127.0.0.1:{}", port()), format!("127.0.0.1:{}", port()));
-        let endpoint = format!("http://{}", if protocol == "grpc" { &grpc } else { &http });
-        let settings = [("TRACER_OTLP_ENDPOINT", endpoint.as_str()), ("TRACER_OTLP_PROTOCOL", protocol)];
-        let agent = Agent::start(&cluster, &settings);
-        assert_eq!(request(&cluster, &["--url", "http://frontend/checkout", "-n", "1", "--ids"]), "502");
-        let incident = until("the incident", || agent.incident("app-error"));
-        until("nobody takes it", || agent.metric(&["tracer_otlp_retries_total", "traces"]));
-        let log = cluster.instance.directory().join("collector.log");
-        let mut command = Command::new(&collector);
-        command.args(["start", "--exporter", "blackhole", "--debug-log", "traces", "--debug-log", "logs"]);
-        command.args(["--debug-log-verbosity", "detailed"]);
-        command.args(["--otlp-grpc-endpoint", &grpc, "--otlp-http-endpoint", &http]);
-        let _collector = Program::start(command, &log);
-        let sent = |signal: &str| agent.metric(&["tracer_otlp_items_total", signal, "sent"]);
-        until("both were sent", || sent("traces").zip(sent("logs")).filter(|counts| *counts == (1.0, 1.0)));
-        let trace_id = incident["symptom"]["trace_id"].as_str().unwrap();
-        let path = incident["path"].as_array().unwrap();
-        let seen = until("the collector has them", || {
-            let text = std::fs::read_to_string(&log).ok()?;
-            let spans = text.matches("Span #").count();
-            (spans >= path.len() && text.contains("LogRecord #")).then_some(text)
-        });
-        for part in [trace_id, "k8s.deployment.name", "http.response.status_code", "tracer.cause", "app-error"] {
-            assert!(seen.contains(part), "{protocol}: no {part} in {seen}");
-        }
-        assert!(agent.terminate(), "{protocol}");
-    }
 }

@@ -29,6 +29,7 @@ pub(crate) fn run() -> Result<()> {
     steps.step("linking", Linking::check)?;
     steps.step("storm", Storm::check)?;
     steps.step("deploy", deploy::check)?;
+    steps.step("container", deploy::container::check_debug)?;
     steps.step("generated files", || unchanged(&before))?;
     steps.summary();
     Ok(())

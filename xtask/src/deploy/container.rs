@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 
-use super::image::{IMAGE, podman};
+use super::image::{self, DEBUG_IMAGE, IMAGE, podman};
 use super::manifests;
 use crate::cargo;
 
@@ -17,10 +17,23 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// As `tracer` says that it can't run where it is.
 const CANNOT_RUN: i32 = 3;
 
+/// The same of the debug build; nothing of it remains.
+pub(crate) fn check_debug() -> Result<()> {
+    image::build_debug()?;
+    let checked = check(DEBUG_IMAGE);
+    image::remove_debug()?;
+    checked
+}
+
+/// The same of the image that is shipped.
+pub(crate) fn check_shipped() -> Result<()> {
+    check(IMAGE)
+}
+
 /// Starts the agent as the DaemonSet would, and asks it how it fares.
-pub(crate) fn check() -> Result<()> {
+fn check(image: &'static str) -> Result<()> {
     let objects = manifests::base_objects()?;
-    let pod = Pod::of(&objects)?;
+    let pod = Pod::of(&objects, image)?;
     match pod.start(&pod.capabilities)? {
         Outcome::Ready { status } => {
             ensure!(!status.contains("CAP_"), "with the manifest's capabilities it misses some: {status}");
@@ -58,6 +71,7 @@ enum Outcome {
 
 /// What podman is to do, from the DaemonSet.
 struct Pod {
+    image: &'static str,
     capabilities: Vec<String>,
     arguments: Vec<String>,
     /// Of the container.
@@ -74,7 +88,7 @@ fn list(value: &Value) -> impl Iterator<Item = &Value> {
 }
 
 impl Pod {
-    fn of(objects: &[Value]) -> Result<Self> {
+    fn of(objects: &[Value], image: &'static str) -> Result<Self> {
         let object = |kind: &str| objects.iter().find(|object| object["kind"] == kind).context(kind.to_owned());
         let pod = &object("DaemonSet")?["spec"]["template"]["spec"];
         let container = &pod["containers"][0];
@@ -109,7 +123,7 @@ impl Pod {
         }
         let port = container["ports"][0]["containerPort"].to_string();
         let capabilities = names(&security["capabilities"]["add"]);
-        Ok(Self { capabilities, arguments, command: names(&container["args"]), port })
+        Ok(Self { image, capabilities, arguments, command: names(&container["args"]), port })
     }
 
     fn start(&self, capabilities: &[String]) -> Result<Outcome> {
@@ -120,7 +134,7 @@ impl Pod {
         let mut run = podman();
         run.args(["run", "--rm", "--quiet", "--cap-drop=ALL", "--ulimit=nofile=1000:1000", "--ulimit=nproc=1000:1000"]);
         run.args(capabilities.iter().map(|name| format!("--cap-add={name}"))).args(&self.arguments);
-        run.arg("--pidfile").arg(&pidfile).arg(IMAGE).args(&self.command);
+        run.arg("--pidfile").arg(&pidfile).arg(self.image).args(&self.command);
         let child = run.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().context("podman")?;
         let mut running = Running(child);
         let deadline = Instant::now() + PATIENCE;

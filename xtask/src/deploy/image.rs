@@ -7,9 +7,11 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail};
 
 use crate::cargo::{self, cargo};
-use crate::setup;
+use crate::{setup, test};
 
 pub(super) const IMAGE: &str = concat!("localhost/tracer:", env!("CARGO_PKG_VERSION"));
+/// Not what is shipped: the debug build and the libraries that it is linked to.
+pub(super) const DEBUG_IMAGE: &str = concat!("localhost/tracer-debug:", env!("CARGO_PKG_VERSION"));
 const LARGEST: u64 = 25_000_000;
 
 /// Builds the binary and the image; the image is in a store of its own and in an archive.
@@ -34,6 +36,41 @@ pub(crate) fn build() -> Result<()> {
     let megabytes = size as f64 / 1e6;
     eprintln!("{IMAGE}, {megabytes:.1} MB: `podman load < {}`", archive.display());
     Ok(())
+}
+
+/// Packs the debug build that the tests use, in place of the static one whose build takes minutes: under which privileges it
+/// runs doesn't depend on how it is built.
+pub(super) fn build_debug() -> Result<()> {
+    setup::deploy()?;
+    let context = cargo::target_dir().join("image/debug-context");
+    if context.exists() {
+        fs::remove_dir_all(&context)?;
+    }
+    fs::create_dir_all(&context)?;
+    let (built, packed) = (test::binary("tracer"), context.join("tracer"));
+    cargo::run(Command::new("strip").arg("--strip-debug").arg("-o").arg(&packed).arg(&built))?;
+    for library in libraries(&built)? {
+        let target = context.join(library.strip_prefix("/")?);
+        fs::create_dir_all(target.parent().context("a library without a directory")?)?;
+        fs::copy(&library, target)?;
+    }
+    let file = context.join("Containerfile");
+    fs::write(&file, fs::read_to_string("deploy/Containerfile")?.replace("COPY tracer /tracer", "COPY . /"))?;
+    cargo::run(podman().args(["build", "--quiet", "--tag", DEBUG_IMAGE, "--file"]).arg(&file).arg(&context))
+}
+
+/// What `ldd` says that a program loads: `libz.so.1 => /lib/… (0x…)`, and the loader itself by its path.
+fn libraries(program: &Path) -> Result<Vec<PathBuf>> {
+    let text = cargo::output(cargo::program(Path::new("ldd")).arg(program))?;
+    let word = |line: &str| line.split_whitespace().find(|word| word.starts_with('/')).map(PathBuf::from);
+    Ok(text.lines().filter_map(word).collect())
+}
+
+/// Of the debug image everything goes; the one that is shipped stays, if there is one.
+pub(super) fn remove_debug() -> Result<()> {
+    cargo::run(podman().args(["rmi", "--force", DEBUG_IMAGE]).stdout(std::io::stderr()))?;
+    let context = cargo::target_dir().join("image/debug-context");
+    fs::remove_dir_all(&context).with_context(|| context.display().to_string())
 }
 
 /// Podman with a store below the target directory, and nothing of the machine that a container of ours doesn't need.

