@@ -1,7 +1,7 @@
 //! What the watch of a large cluster costs: `cargo xtask bench kube`.
 //!
 //! A synthetic cluster in a process of its own, through a real list and watch server; here the watch and the snapshot as
-//! the tracer has them, without kernel programs, whose rings would add the same 40 MiB to every size of cluster.
+//! the tracer has them, without kernel programs, whose rings would add the same 24 MiB to every size of cluster.
 
 #[path = "kube/cluster.rs"]
 mod cluster;

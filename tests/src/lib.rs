@@ -12,4 +12,5 @@ pub mod run;
 pub mod scenario;
 pub mod server;
 pub mod services;
+pub mod services_nftables;
 pub mod storm;

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use crate::cluster::{
     Family, Plan,
     plan::{Addresses, Service},
-    spec::TrafficPolicy,
+    spec::{ProxyMode, TrafficPolicy},
 };
 
 /// What to feed to which program in the node's namespace.
@@ -14,10 +14,20 @@ pub fn rules(plan: &Plan) -> [(&'static str, String); 2] {
     [("iptables-restore", family_rules(plan, Family::V4)), ("ip6tables-restore", family_rules(plan, Family::V6))]
 }
 
+/// What to feed to `ip -batch` there, so that ClusterIPs are the node's own, as those on `kube-ipvs0` are.
+#[must_use]
+pub fn own_addresses(plan: &Plan) -> String {
+    let addresses = plan.services.iter().map(|service| service.addresses.of(plan.family));
+    addresses
+        .map(|address| format!("addr add {address}/{} dev lo\n", if address.is_ipv4() { 32 } else { 128 }))
+        .collect()
+}
+
 fn family_rules(plan: &Plan, family: Family) -> String {
     let (mut chains, mut nat, mut filter) = (String::new(), String::new(), String::new());
     // A Service has an address of the cluster's family only.
-    let services = if family == plan.family { plan.services.as_slice() } else { &[] };
+    let services =
+        if family == plan.family && plan.proxy != ProxyMode::Nftables { plan.services.as_slice() } else { &[] };
     for (number, service) in services.iter().enumerate() {
         for protocol in service.protocols {
             service_rules(plan, family, number, service, protocol, [&mut chains, &mut nat, &mut filter]);

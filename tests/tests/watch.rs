@@ -1,5 +1,6 @@
 //! The watch of the cluster's state against the test API server, with everything that may befall it. Needs no root.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -7,7 +8,7 @@ use tracer::event::{Event, WatchState};
 use tracer::k8s::Snapshot;
 use tracer::k8s::snapshot::Collection;
 use tracer::k8s::watch::{KINDS, Source, Watch};
-use tracer_tests::apiserver::ApiServer;
+use tracer_tests::apiserver::{ApiServer, Authority, Credentials};
 
 /// Nothing takes this long that comes at all.
 const LONGEST: Duration = Duration::from_secs(40);
@@ -34,7 +35,7 @@ struct Client {
     snapshot: Snapshot,
     states: Vec<(String, WatchState)>,
     now: u64,
-    _directory: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 impl Client {
@@ -45,13 +46,28 @@ impl Client {
     /// With a node: only its pods.
     async fn start_on(server: &ApiServer, node: Option<&str>) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
+        server.write_kubeconfig(&directory.path().join("kubeconfig")).expect("a kubeconfig");
+        Self::start_in(directory, node).await
+    }
+
+    /// With these members of the kubeconfig's cluster and user.
+    async fn start_with(server: &ApiServer, cluster: &Value, user: &Value) -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        server.write_kubeconfig_as(&directory.path().join("kubeconfig"), cluster, user).expect("a kubeconfig");
+        Self::start_in(directory, None).await
+    }
+
+    async fn start_in(directory: tempfile::TempDir, node: Option<&str>) -> Self {
         let file = directory.path().join("kubeconfig");
-        server.write_kubeconfig(&file).expect("a kubeconfig");
         let mut watch = Watch::start(Source::Kubeconfig(file), node).await.expect("a watch");
         let (snapshot, events) = watch.first(LONGEST).await;
-        let mut client = Self { watch, snapshot, states: vec![], now: 0, _directory: directory };
+        let mut client = Self { watch, snapshot, states: vec![], now: 0, directory };
         client.note(events);
         client
+    }
+
+    fn kubeconfig(&self) -> PathBuf {
+        self.directory.path().join("kubeconfig")
     }
 
     fn note(&mut self, events: Vec<Event>) {
@@ -92,6 +108,13 @@ impl Client {
     fn is_current(&self, resource: &str) -> bool {
         self.last_state(resource) == Some(&WatchState::Current)
     }
+}
+
+/// A file of that name.
+fn written(directory: &Path, name: &str, text: &str) -> PathBuf {
+    let file = directory.join(name);
+    std::fs::write(&file, text).expect("a file");
+    file
 }
 
 fn watches(server: &ApiServer) -> usize {
@@ -178,7 +201,7 @@ async fn a_new_token_in_the_kubeconfig_is_taken_up() {
     server.set(|faults| faults.token = Some("two".to_owned()));
     server.disconnect();
     client.until("refused", |client| matches!(client.last_state("pods"), Some(WatchState::Stale { .. }))).await;
-    server.write_kubeconfig(&client._directory.path().join("kubeconfig")).unwrap();
+    server.write_kubeconfig(&client.kubeconfig()).unwrap();
     server.put(pod("b", "10.1.0.2")).unwrap();
     client.until("current with the new token", |client| client.is_current("pods") && client.has_pod("b")).await;
 }
@@ -218,4 +241,110 @@ async fn pods_of_other_nodes_are_asked_for_by_address() {
     client.watch.ask_for("10.9.9.9".parse().unwrap());
     client.watch.ask_for("10.2.0.1".parse().unwrap());
     client.until("asked for", |client| client.has_pod("far")).await;
+}
+
+/// The cluster's part of a kubeconfig.
+fn trusting(directory: &Path, authority: &Authority) -> Value {
+    json!({"certificate-authority": written(directory, "authority.pem", &authority.certificate())})
+}
+
+#[tokio::test]
+async fn the_servers_certificate_is_checked_and_may_be_replaced_with_its_authority() {
+    let (first, second) = (Authority::new().unwrap(), Authority::new().unwrap());
+    let server = ApiServer::start([pod("a", "10.1.0.1")]).unwrap();
+    server.set(|faults| faults.tls = Some(first.server(false).unwrap()));
+    let directory = tempfile::tempdir().unwrap();
+    let mut client = Client::start_with(&server, &trusting(directory.path(), &first), &json!({})).await;
+    client.until("current", |client| client.is_current("pods")).await;
+    // A certificate of the same authority is as good.
+    server.set(|faults| faults.tls = Some(first.server(false).unwrap()));
+    server.disconnect();
+    server.put(pod("b", "10.1.0.2")).unwrap();
+    client.until("followed", |client| client.has_pod("b")).await;
+    server.set(|faults| faults.tls = Some(second.server(false).unwrap()));
+    server.disconnect();
+    let refused = |client: &Client| matches!(client.last_state("pods"), Some(WatchState::Stale { reason }) if reason.contains("certificate"));
+    client.until("refused", refused).await;
+    server.put(pod("c", "10.1.0.3")).unwrap();
+    trusting(directory.path(), &second);
+    client.until("current with the new authority", |client| client.is_current("pods") && client.has_pod("c")).await;
+}
+
+#[tokio::test]
+async fn a_client_certificate_is_shown() {
+    let authority = Authority::new().unwrap();
+    let server = ApiServer::start([pod("a", "10.1.0.1")]).unwrap();
+    server.set(|faults| faults.tls = Some(authority.server(true).unwrap()));
+    let Credentials { certificate, key } = authority.client().unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let user = json!({
+        "client-certificate": written(directory.path(), "client.pem", &certificate),
+        "client-key": written(directory.path(), "key.pem", &key),
+    });
+    let cluster = trusting(directory.path(), &authority);
+    assert!(Client::start_with(&server, &cluster, &user).await.has_pod("a"));
+    let nobody = Client::start_with(&server, &cluster, &json!({})).await;
+    assert!(!nobody.has_pod("a"), "the server doesn't ask for certificates");
+}
+
+#[tokio::test]
+async fn a_token_file_is_read_anew() {
+    let server = ApiServer::start([pod("a", "10.1.0.1")]).unwrap();
+    server.set(|faults| faults.token = Some("one".to_owned()));
+    let directory = tempfile::tempdir().unwrap();
+    let file = written(directory.path(), "token", "one");
+    let mut client = Client::start_with(&server, &json!({}), &json!({"tokenFile": file})).await;
+    client.until("current", |client| client.is_current("pods")).await;
+    std::fs::write(&file, "two").unwrap();
+    server.set(|faults| faults.token = Some("two".to_owned()));
+    server.disconnect();
+    server.put(pod("b", "10.1.0.2")).unwrap();
+    client.until("current with the new token", |client| client.has_pod("b")).await;
+}
+
+#[tokio::test]
+async fn a_plugin_is_run_for_credentials_and_again_when_they_are_refused() {
+    let server = ApiServer::start([pod("a", "10.1.0.1")]).unwrap();
+    server.set(|faults| faults.token = Some("one".to_owned()));
+    let directory = tempfile::tempdir().unwrap();
+    let credential = |token: &str| json!({"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "status": {"token": token}});
+    let file = written(directory.path(), "credential", &credential("one").to_string());
+    let plugin = json!({
+        "apiVersion": "client.authentication.k8s.io/v1", "command": "cat", "args": [file], "interactiveMode": "Never",
+    });
+    let mut client = Client::start_with(&server, &json!({}), &json!({"exec": plugin})).await;
+    client.until("current", |client| client.is_current("pods")).await;
+    std::fs::write(&file, credential("two").to_string()).unwrap();
+    server.set(|faults| faults.token = Some("two".to_owned()));
+    server.disconnect();
+    server.put(pod("b", "10.1.0.2")).unwrap();
+    client.until("current with new credentials", |client| client.has_pod("b")).await;
+}
+
+#[tokio::test]
+async fn of_events_only_warnings_and_ends_by_a_probe_are_kept() {
+    let event = |name: &str, kind: &str, reason: &str, message: &str| {
+        json!({
+            "apiVersion": "v1", "kind": "Event", "metadata": {"namespace": "shop", "name": name}, "type": kind,
+            "reason": reason, "message": message, "involvedObject": {"kind": "Pod", "namespace": "shop", "name": "a"},
+        })
+    };
+    let mut server = ApiServer::start([
+        event("failed", "Warning", "BackOff", "Back-off restarting failed container"),
+        event("killed", "Normal", "Killing", "Container app failed liveness probe, will be restarted"),
+        event("stopped", "Normal", "Killing", "Stopping container app"),
+        event("pulled", "Normal", "Pulled", "Container image already present on machine"),
+    ])
+    .unwrap();
+    let mut client = Client::start(&server).await;
+    let kept = |client: &Client| {
+        client.snapshot.events_of("Pod", "shop", "a").iter().map(|event| event.reason.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(kept(&client), ["BackOff", "Killing"]);
+    // Each list removes its own only.
+    server.stop();
+    server.delete("v1/events", "shop", "failed").unwrap();
+    server.compact();
+    server.resume().unwrap();
+    client.until("listed anew", |client| kept(client) == ["Killing"]).await;
 }

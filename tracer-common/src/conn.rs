@@ -79,6 +79,8 @@ pub mod tls_flag {
     pub const DONE: u8 = 8;
     /// Its end was reported when this end closed.
     pub const TOLD: u8 = 16;
+    /// The client sent an encrypted alert, known by its type (TLS 1.2) or length (1.3), before the server closed.
+    pub const ALERT_SENT: u8 = 32;
 }
 
 /// The records of a TLS handshake, as far as they can be read (RFC 8446 section 5.1). Arrays: sent, received.

@@ -25,7 +25,9 @@ fn next() -> Option<(&'static mut FlightRecord, u64)> {
     };
     // SAFETY: no arguments.
     let cpu = unsafe { aya_ebpf::helpers::generated::bpf_get_smp_processor_id() };
-    let index = (((number as u32) << config!(cpu_bits)) | cpu) & (FLIGHT_RECORDS - 1);
+    // A lane is one piece: the records of a CPU don't share cache lines with another's.
+    let length = FLIGHT_RECORDS >> config!(cpu_bits);
+    let index = (cpu.wrapping_mul(length) | (number as u32 & length.wrapping_sub(1))) & (FLIGHT_RECORDS - 1);
     let record = FLIGHT.get_ptr_mut(index)?;
     // SAFETY: a live map value; array elements outlive the program.
     unsafe {

@@ -115,6 +115,11 @@ pub(crate) fn current() -> u64 {
 /// Process and thread id of a task, in the initial PID namespace.
 #[inline(always)]
 pub(crate) fn task_actor(task: u64) -> Actor {
+    // They stand beside each other in every kernel so far: one read instead of two.
+    if offset!(task_tgid) == offset!(task_pid).wrapping_add(4) {
+        let both: u64 = read_or_zero(task, offset!(task_pid));
+        return Actor { tgid: (both >> 32) as u32, tid: both as u32 };
+    }
     Actor { tgid: read_or_zero(task, offset!(task_tgid)), tid: read_or_zero(task, offset!(task_pid)) }
 }
 

@@ -18,7 +18,7 @@ const MMAPABLE: u32 = aya_ebpf::bindings::BPF_F_MMAPABLE;
 
 /// What failed. Its own ring, so that no load of anything else can push it out.
 #[map]
-pub(crate) static FAILURES: RingBuf = RingBuf::with_byte_size(16 << 20, 0);
+pub(crate) static FAILURES: RingBuf = RingBuf::with_byte_size(8 << 20, 0);
 /// Everything else.
 #[map]
 pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(4 << 20, 0);

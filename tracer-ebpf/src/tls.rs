@@ -25,7 +25,7 @@ const ENCRYPTED_ALERT: u16 = 19;
 /// Whether the handshake is still to be followed.
 #[inline(always)]
 pub(crate) fn follows(conn: &Conn) -> bool {
-    conn.role == role::CLIENT && conn.tls.flags == 0 && conn.flags & conn_flag::JOINED == 0
+    conn.role == role::CLIENT && conn.tls.flags & !tls_flag::ALERT_SENT == 0 && conn.flags & conn_flag::JOINED == 0
 }
 
 /// Follows the records that begin in a new segment.
@@ -56,6 +56,11 @@ pub(crate) fn records(conn: &mut Conn, segment: &Segment) {
         if header[0] == ALERT && length == 2 {
             let alert = load::<[u8; 2]>(segment.skb, from.wrapping_add(HEADER)).unwrap_or_default();
             conn.tls.alert[d] = u16::from_be_bytes(alert);
+        } else if d == SENT
+            && (header[0] == ALERT || header[0] == APPLICATION_DATA && length == ENCRYPTED_ALERT)
+            && conn.flags & conn_flag::REMOTE_CLOSED_FIRST == 0
+        {
+            conn.tls.flags |= tls_flag::ALERT_SENT;
         }
         record(conn, d, header[0], length);
         at = at.wrapping_add(HEADER + u32::from(length));
@@ -117,8 +122,9 @@ pub(crate) fn may_have_failed(conn: &Conn) -> bool {
     let by_client = tls.data[SENT] == 1 && tls.first[SENT] == ENCRYPTED_ALERT;
     let unfinished = tls.data[SENT] == 0 && tls.cipher_changes[SENT] == 0 && by_server;
     let refused = tls.answers == 1 && tls.last[RECEIVED] == ENCRYPTED_ALERT && (by_server || tls.data[SENT] > 1);
-    // Finished, and nothing but a goodbye.
-    let by_itself = conn.flags & conn_flag::LOCAL_CLOSED_FIRST != 0 && tls.cipher_changes[SENT] > 0;
-    let unused = by_itself && (tls.data[SENT] < 2 || tls.data[SENT] == 2 && tls.last[SENT] == ENCRYPTED_ALERT);
+    // Finished, and nothing but a goodbye, which the server may answer with the first FIN.
+    let left = conn.flags & conn_flag::LOCAL_CLOSED_FIRST != 0 || tls.flags & tls_flag::ALERT_SENT != 0;
+    let nothing = tls.data[SENT] < 2 || tls.data[SENT] == 2 && tls.last[SENT] == ENCRYPTED_ALERT;
+    let unused = left && nothing && tls.cipher_changes[SENT] > 0;
     readable || by_client || unfinished || refused || unused
 }

@@ -10,6 +10,11 @@ pub fn monotonic_ns() -> u64 {
     read(libc::CLOCK_MONOTONIC)
 }
 
+/// CPU time of this thread: what work costs, however busy the machine is.
+pub fn thread_ns() -> u64 {
+    read(libc::CLOCK_THREAD_CPUTIME_ID)
+}
+
 /// Nanoseconds to add to a monotonic time to get nanoseconds since the Unix epoch.
 pub fn wall_offset_ns() -> i64 {
     // The reading of the wall clock lies between two readings of the monotonic one; the narrowest of a few brackets wins,
@@ -34,7 +39,7 @@ pub fn wall_ns() -> i64 {
 fn read(clock: libc::clockid_t) -> u64 {
     let mut time = MaybeUninit::<libc::timespec>::zeroed();
     // SAFETY: the pointer is valid for one `timespec`; zeroes are a valid one should the call fail (it can't for these
-    // two clocks).
+    // clocks).
     let time = unsafe {
         libc::clock_gettime(clock, time.as_mut_ptr());
         time.assume_init()

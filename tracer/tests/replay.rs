@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use tracer::{
     correlate::Correlator,
-    event::{Event, Record, record},
-    verdict::Incident,
+    event::{Drop, Event, Outcome, Record, record},
+    verdict::{Incident, Origin},
 };
 
 /// The incidents of a capture, the last state of each.
@@ -15,6 +15,14 @@ fn replay(name: &str) -> Vec<Incident> {
 
 /// The same, with what `before` puts before a record.
 fn replay_with(name: &str, mut before: impl FnMut(&Record) -> Option<Event>) -> Vec<Incident> {
+    replay_edited(name, |record| {
+        let event = before(&record);
+        event.map(|event| Record { at: record.at, event }).into_iter().chain([record]).collect()
+    })
+}
+
+/// The same, with what `edit` makes of each record.
+fn replay_edited(name: &str, mut edit: impl FnMut(Record) -> Vec<Record>) -> Vec<Incident> {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("../tests/corpus/{name}.ndjson"));
     let mut reader = record::open(&path).expect("the capture can be read");
     let mut core = Correlator::new(reader.header.options.clone(), reader.snapshot.clone());
@@ -22,10 +30,7 @@ fn replay_with(name: &str, mut before: impl FnMut(&Record) -> Option<Event>) -> 
     for record in reader.by_ref() {
         let record = record.expect("each line is a record");
         at = record.at;
-        if let Some(event) = before(&record) {
-            core.push(Record { at, event }, &mut out);
-        }
-        core.push(record, &mut out);
+        edit(record).into_iter().for_each(|record| core.push(record, &mut out));
     }
     core.finish(at, &mut out);
     let mut last: Vec<Incident> = Vec::new();
@@ -116,6 +121,45 @@ fn with_a_loss(name: &str, early: bool) -> Vec<(String, Vec<String>)> {
     incidents.into_iter().map(told).collect()
 }
 
+/// As kernels before 6.10 tell of a closed port: by the drop of what the reset answers; before 5.17 without a reason.
+fn on_an_older_kernel(name: &str, reason: Option<&str>) -> Vec<(String, Option<Origin>)> {
+    let edit = |mut record: Record| {
+        if let Event::Signal(sent) = &record.event
+            && sent.no_socket
+        {
+            record.event = Event::Drop(Drop {
+                source: sent.remote,
+                destination: sent.local,
+                original_destination: None,
+                protocol: sent.protocol,
+                tcp_flags: 2,
+                reason: reason.map(str::to_owned),
+                location: Some("tcp_v4_rcv".to_owned()),
+                hook: None,
+                mechanism: Some("socket".to_owned()),
+                netns: sent.netns,
+                device: Some("eth0".to_owned()),
+                cgroup: 0,
+                tgid: 0,
+            });
+        }
+        vec![record]
+    };
+    replay_edited(name, edit).into_iter().map(|incident| (incident.cause.id, incident.cause.origin)).collect()
+}
+
+#[test]
+fn closed_ports_on_older_kernels() {
+    for name in ["wrong-target-port", "no-listener-job"] {
+        let newest: Vec<_> =
+            replay(name).into_iter().map(|incident| (incident.cause.id, incident.cause.origin)).collect();
+        assert!(name.starts_with(&newest[0].0), "{newest:?}");
+        for reason in [Some("NO_SOCKET"), None] {
+            assert_eq!(on_an_older_kernel(name, reason), newest, "{reason:?}");
+        }
+    }
+}
+
 #[test]
 fn what_rests_on_absence_is_unknown_with_events_lost() {
     for name in ["app-error-deep", "dns-timeout", "upstream-timeout-nginx"] {
@@ -137,8 +181,47 @@ fn what_was_lost_before_the_request_is_no_matter() {
 }
 
 #[test]
+fn lookups_leave_room_for_looks_at_the_node() {
+    let (mut lookup, mut repeated) = (None, 0);
+    let incidents = replay_edited("app-error-deep", |record| {
+        match &record.event {
+            Event::Dns(dns) if dns.rcode == Some(3) => lookup = Some(record.event.clone()),
+            Event::Exchange(it) if matches!(it.outcome, Outcome::Status(500..)) => {
+                repeated += 1;
+                let again = lookup.iter().cycle().take(300).cloned();
+                return again.map(|event| Record { at: record.at, event }).chain([record.clone()]).collect();
+            }
+            _ => {}
+        }
+        vec![record]
+    });
+    let causes = |incidents: Vec<Incident>| incidents.into_iter().map(|it| (it.cause.id, it.coverage.notes));
+    assert!(repeated > 0 && lookup.is_some());
+    assert!(causes(incidents).eq(causes(replay("app-error-deep"))));
+}
+
+#[test]
 fn controls_yield_nothing() {
     for name in ["control-hang-up", "control-retry"] {
         assert_eq!(replay(name), [], "{name}");
     }
+}
+
+/// Pools connect for one request and give the connection to another, which may have come later.
+#[test]
+fn a_call_is_made_when_it_is_sent() {
+    let chains = |edit: fn(Record) -> Record| -> Vec<_> {
+        let found = replay_edited("app-error-deep", |record| vec![edit(record)]);
+        found.into_iter().map(|incident| (incident.cause.id, incident.path.len(), incident.count)).collect()
+    };
+    let earlier = chains(|mut record| {
+        if let Event::Exchange(exchange) = &mut record.event
+            && exchange.first
+        {
+            exchange.conn.born_ns -= 1_000_000_000;
+        }
+        record
+    });
+    assert_eq!(earlier, chains(|record| record));
+    assert!(!earlier.is_empty());
 }

@@ -1,13 +1,17 @@
 //! `cargo xtask bench`: what the tracer costs, measured.
 
-use anyhow::Result;
-use clap::Subcommand;
+use std::path::PathBuf;
 
-use crate::Output;
+use anyhow::Result;
+use clap::{Args, Subcommand};
+
 use crate::cargo::{self, cargo};
+use crate::{Output, setup};
 
 #[derive(Subcommand)]
 pub(crate) enum Bench {
+    /// Beside servers under load, run by run with it and without; root, about a quarter of an hour
+    Http(Http),
     /// Watching a cluster of 10,000 pods on 200 nodes, with 50 pod changes a second
     Kube {
         /// What to print on standard output; `json` ends with one line of numbers
@@ -22,14 +26,58 @@ pub(crate) enum Bench {
     },
 }
 
+#[derive(Args)]
+pub(crate) struct Http {
+    /// What to print on standard output; `json` ends with one line of numbers
+    #[arg(short, long, value_enum, default_value = "text")]
+    output: Output,
+    /// Pairs of runs for each ratio
+    #[arg(long, default_value_t = 30)]
+    pairs: usize,
+    /// HTTP only: a third of the time
+    #[arg(long)]
+    quick: bool,
+    /// Compare families of hooks, too
+    #[arg(long)]
+    families: bool,
+}
+
 pub(crate) fn run(bench: &Bench) -> Result<()> {
-    let Bench::Kube { output, seconds, pods_of_node_only } = bench;
+    match bench {
+        Bench::Http(http) => http.run(),
+        Bench::Kube { output, seconds, pods_of_node_only } => kube(*output, *seconds, *pods_of_node_only),
+    }
+}
+
+impl Http {
+    fn run(&self) -> Result<()> {
+        setup::run(setup::Report::WhenInstalling)?;
+        setup::load()?;
+        let bins = ["--bin", "tracer", "--bin", "tracer-bench"];
+        let build = cargo(["build", "--release", "--package", "tracer", "--package", "tracer-tests"]);
+        cargo::run({ build }.args(bins))?;
+        let mut command = cargo::program(&release("tracer-bench"));
+        command.arg("http").arg("--tracer").arg(release("tracer")).args(["--pairs", &self.pairs.to_string()]);
+        command.args(self.quick.then_some("--quick")).args(self.families.then_some("--families"));
+        if self.output == Output::Json {
+            command.args(["-o", "json"]);
+        }
+        cargo::run(&mut command)
+    }
+}
+
+/// Only optimised programs are measured.
+fn release(name: &str) -> PathBuf {
+    cargo::target_dir().join("release").join(name)
+}
+
+fn kube(output: Output, seconds: u64, pods_of_node_only: bool) -> Result<()> {
     let mut command = cargo(["bench", "--quiet", "--package", "tracer-tests", "--bench", "kube", "--"]);
     command.args(["--seconds", &seconds.to_string()]);
-    if *output == Output::Json {
+    if output == Output::Json {
         command.args(["-o", "json"]);
     }
-    if *pods_of_node_only {
+    if pods_of_node_only {
         command.arg("--pods-of-node-only");
     }
     cargo::run(&mut command)

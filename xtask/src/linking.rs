@@ -36,6 +36,14 @@ impl Linking {
         }
     }
 
+    /// A few rows as a step of a longer run, with what the tests have built: an unoptimised tracer, so with few requests in
+    /// flight.
+    pub(crate) fn check() -> Result<()> {
+        let model = ["thread-per-request", "event-loop", "nginx"].map(str::to_owned).to_vec();
+        let few = Self { model, concurrency: vec![10], requests: Some(400), output: Output::Text };
+        cargo::run(&mut few.command("debug"))
+    }
+
     fn command(&self, profile: &str) -> Command {
         let mut command = cargo::program(Path::new(&test::binary("tracer-linking")));
         command.arg("--tracer").arg(cargo::target_dir().join(profile).join("tracer"));

@@ -43,10 +43,7 @@ enum Task {
         output: Output,
     },
     /// Boot other kernels in QEMU and run the tracer, its hook tests and the demo in each
-    Kernels {
-        /// Only these (5.10, 6.1, 6.12, 6.18, newest); docs/kernels.md keeps what the others last gave
-        only: Vec<String>,
-    },
+    Kernels(kernels::Kernels),
     /// Break the test cluster in many ways at once among healthy traffic, and score what the tracer says
     Storm(storm::Storm),
     /// Measure how well calls are linked to requests, by how servers serve
@@ -86,7 +83,7 @@ fn main() -> ExitCode {
         Task::Lint => ci::lint(),
         Task::Test { filters } => test::run(&filters),
         Task::Demo { output } => return demo::run(output),
-        Task::Kernels { only } => kernels::run(&only),
+        Task::Kernels(kernels) => kernels::run(&kernels),
         Task::Linking(linking) => return linking.run(),
         Task::Storm(storm) => return storm.run(),
         Task::Bench { bench } => bench::run(&bench),

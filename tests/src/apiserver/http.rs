@@ -3,10 +3,11 @@
 use std::{
     collections::HashMap,
     io::{self, Read as _, Write as _},
-    net::TcpStream,
 };
 
 use serde_json::json;
+
+use super::stream::Stream;
 
 #[derive(Debug)]
 pub(super) struct Request {
@@ -17,7 +18,7 @@ pub(super) struct Request {
 }
 
 /// The next request of a connection; nothing at its end.
-pub(super) fn read(mut connection: &TcpStream, buffer: &mut Vec<u8>) -> io::Result<Option<Request>> {
+pub(super) fn read(connection: &mut Stream, buffer: &mut Vec<u8>) -> io::Result<Option<Request>> {
     loop {
         if let Some((request, length)) = parse(buffer)? {
             buffer.drain(..length);
@@ -67,7 +68,7 @@ fn decoded(text: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-pub(super) fn answer(mut connection: &TcpStream, status: u16, headers: &str, body: &str) -> io::Result<()> {
+pub(super) fn answer(connection: &mut Stream, status: u16, headers: &str, body: &str) -> io::Result<()> {
     let head = format!(
         "HTTP/1.1 {status} X\r\nContent-Type: application/json\r\n{headers}Content-Length: {}\r\n\r\n",
         body.len()
@@ -76,12 +77,12 @@ pub(super) fn answer(mut connection: &TcpStream, status: u16, headers: &str, bod
     connection.write_all(body.as_bytes())
 }
 
-pub(super) fn begin_chunks(mut connection: &TcpStream) -> io::Result<()> {
+pub(super) fn begin_chunks(connection: &mut Stream) -> io::Result<()> {
     connection.write_all(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n")
 }
 
 /// A line as a chunk of its own; an empty one ends the body.
-pub(super) fn chunk(mut connection: &TcpStream, line: &str) -> io::Result<()> {
+pub(super) fn chunk(connection: &mut Stream, line: &str) -> io::Result<()> {
     if line.is_empty() {
         return connection.write_all(b"0\r\n\r\n");
     }
@@ -89,7 +90,7 @@ pub(super) fn chunk(mut connection: &TcpStream, line: &str) -> io::Result<()> {
 }
 
 /// A chunk that ends before its time.
-pub(super) fn broken_chunk(mut connection: &TcpStream, line: &str) -> io::Result<()> {
+pub(super) fn broken_chunk(connection: &mut Stream, line: &str) -> io::Result<()> {
     connection.write_all(format!("{:x}\r\n{}", line.len() + 1, &line[..line.len() / 2]).as_bytes())
 }
 

@@ -1,10 +1,12 @@
 //! A Kubernetes API server for tests: lists in pages and watches as the API concepts describe them, of whatever objects it
-//! is given, over plain HTTP, and with every fault that a watcher has to live with.
+//! is given, over HTTP in the clear or under TLS, and with every fault that a watcher has to live with.
 
 mod http;
 mod proxy;
 mod serve;
 mod store;
+mod stream;
+mod tls;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -21,6 +23,9 @@ use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
 use store::Store;
+use stream::Stream;
+
+pub use tls::{Authority, Credentials};
 
 /// What goes wrong.
 #[derive(Clone, Debug, Default)]
@@ -39,6 +44,8 @@ pub struct Faults {
     pub break_after: Option<usize>,
     /// The token that requests have to show.
     pub token: Option<String>,
+    /// New connections are under TLS.
+    pub tls: Option<Arc<rustls::ServerConfig>>,
 }
 
 #[derive(Debug, Default)]
@@ -161,9 +168,17 @@ impl ApiServer {
             Some(token) => json!({"token": token}),
             None => json!({}),
         };
+        self.write_kubeconfig_as(file, &json!({}), &user)
+    }
+
+    /// With these members of the cluster and of the user.
+    pub fn write_kubeconfig_as(&self, file: &Path, cluster: &Value, user: &Value) -> Result<()> {
+        let mut cluster = cluster.clone();
+        let scheme = if self.shared.state().faults.tls.is_some() { "https" } else { "http" };
+        cluster["server"] = format!("{scheme}://{}", self.address).into();
         let config = json!({
             "apiVersion": "v1", "kind": "Config", "current-context": "test",
-            "clusters": [{"name": "test", "cluster": {"server": format!("http://{}", self.address)}}],
+            "clusters": [{"name": "test", "cluster": cluster}],
             "users": [{"name": "test", "user": user}],
             "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
         });
@@ -183,12 +198,16 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
             return;
         }
         let Ok(connection) = connection else { continue };
-        let Ok(copy) = connection.try_clone() else { continue };
-        shared.state().connections.push(copy);
+        let (Ok(copy), Ok(own)) = (connection.try_clone(), connection.try_clone()) else { continue };
+        let tls = {
+            let mut state = shared.state();
+            state.connections.push(copy);
+            state.faults.tls.clone()
+        };
         let shared = Arc::clone(shared);
         std::thread::spawn(move || {
-            // The client went away, or the server was stopped.
-            let _ = serve::connection(&connection, &shared);
+            // The client went away or refuses our certificate, or the server was stopped.
+            let _ = Stream::new(own, tls).and_then(|mut stream| serve::connection(&mut stream, &shared));
             let _ = connection.shutdown(Shutdown::Both);
         });
     }

@@ -5,7 +5,10 @@ use std::{
     net::{SocketAddr, TcpStream},
 };
 
-use super::http::{self, Request};
+use super::{
+    http::{self, Request},
+    stream::Stream,
+};
 
 /// A request that is for a pod.
 #[derive(Debug, PartialEq)]
@@ -27,7 +30,7 @@ impl Target {
 }
 
 /// Passes the request on, and the answer back as it is; then the connection ends.
-pub(super) fn pass(connection: &TcpStream, target: &Target, backend: Option<SocketAddr>) -> io::Result<()> {
+pub(super) fn pass(connection: &mut Stream, target: &Target, backend: Option<SocketAddr>) -> io::Result<()> {
     let Target { namespace, pod, port, path } = target;
     let reached = backend.ok_or_else(|| io::Error::other("no such pod")).and_then(TcpStream::connect);
     let mut stream = match reached {
@@ -41,7 +44,6 @@ pub(super) fn pass(connection: &TcpStream, target: &Target, backend: Option<Sock
     write!(stream, "GET {path} HTTP/1.1\r\nHost: {pod}:{port}\r\nConnection: close\r\n\r\n")?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer)?;
-    let mut connection = connection;
     connection.write_all(&answer)?;
     Err(io::ErrorKind::ConnectionAborted.into())
 }

@@ -2,17 +2,16 @@
 
 use std::{
     io,
-    net::TcpStream,
     sync::{Arc, PoisonError, atomic::Ordering},
     time::{Duration, Instant},
 };
 
-use super::{Faults, Shared, http, http::Request, proxy};
+use super::{Faults, Shared, http, http::Request, proxy, stream::Stream};
 
 /// A real server sends them about once a minute.
 const BOOKMARKS: Duration = Duration::from_secs(1);
 
-pub(super) fn connection(connection: &TcpStream, shared: &Arc<Shared>) -> io::Result<()> {
+pub(super) fn connection(connection: &mut Stream, shared: &Arc<Shared>) -> io::Result<()> {
     let mut buffer = vec![];
     while let Some(request) = http::read(connection, &mut buffer)? {
         let faults = {
@@ -87,7 +86,7 @@ fn hang(shared: &Shared) -> io::Result<()> {
 
 /// The token is the version of the first page and the last name of the page before; objects are as they are by now, which
 /// is what the API calls an inconsistent continuation: a watch from the first version makes up for it.
-fn list(connection: &TcpStream, request: &Request, faults: &Faults, shared: &Shared) -> io::Result<()> {
+fn list(connection: &mut Stream, request: &Request, faults: &Faults, shared: &Shared) -> io::Result<()> {
     let limit = request.query.get("limit").and_then(|limit| limit.parse().ok()).unwrap_or(usize::MAX);
     let selector = request.query.get("fieldSelector").map(String::as_str);
     let labels = request.query.get("labelSelector").map(String::as_str);
@@ -131,7 +130,7 @@ fn list(connection: &TcpStream, request: &Request, faults: &Faults, shared: &Sha
     http::answer(connection, 200, "", &body)
 }
 
-fn watch(connection: &TcpStream, request: &Request, faults: &Faults, shared: &Shared) -> io::Result<()> {
+fn watch(connection: &mut Stream, request: &Request, faults: &Faults, shared: &Shared) -> io::Result<()> {
     let number = |key: &str| request.query.get(key).and_then(|text| text.parse::<u64>().ok());
     let (resource, selector) = (resource(request), request.query.get("fieldSelector").map(String::as_str));
     let bookmarks = request.query.get("allowWatchBookmarks").is_some_and(|wanted| wanted == "true");

@@ -167,6 +167,7 @@ fn stored(object: &Value) -> Stored {
         ("spec.nodeName", "/spec/nodeName"),
         ("status.podIP", "/status/podIP"),
         ("type", "/type"),
+        ("reason", "/reason"),
         ("metadata.name", "/metadata/name"),
     ];
     let fields = fields.into_iter().filter_map(|(key, pointer)| Some((key, text(pointer)?))).collect();

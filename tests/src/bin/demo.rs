@@ -27,7 +27,8 @@ use tracer_tests::{
 };
 
 const DEMO: &str = include_str!("demo.yaml");
-const INCIDENT_PATIENCE: Duration = Duration::from_secs(5);
+/// Emulated, everything takes its time.
+const INCIDENT_PATIENCE: Duration = Duration::from_secs(15);
 /// Lets the text come before the next fault, and a wrong blame come to light.
 const SETTLE: Duration = Duration::from_millis(700);
 
@@ -38,6 +39,9 @@ struct Arguments {
     /// `json` prints the tracer's lines, one line per fault and a result
     #[arg(short, long, value_enum, default_value_t = Output::Text)]
     output: Output,
+    /// Only this fault, by its name; may be given several times
+    #[arg(long)]
+    fault: Vec<String>,
     /// The tracer to run
     #[arg(long, env = "TRACER_BIN")]
     tracer: PathBuf,
@@ -90,7 +94,11 @@ fn demo(arguments: &Arguments) -> Result<bool> {
             println!("{line}");
         }
     };
-    let Demo { cluster, healthy, steps } = serde_yaml_ng::from_str(DEMO)?;
+    let Demo { cluster, healthy, mut steps } = serde_yaml_ng::from_str(DEMO)?;
+    if let Some(unknown) = arguments.fault.iter().find(|name| !steps.iter().any(|step| step.name == **name)) {
+        bail!("the demo has no fault {unknown}");
+    }
+    steps.retain(|step| arguments.fault.is_empty() || arguments.fault.contains(&step.name));
 
     let mut cluster = Cluster::up(&cluster)?;
     let pods = cluster.plan.pods.len();

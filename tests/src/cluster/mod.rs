@@ -40,7 +40,7 @@ use crate::{
         Server,
         tls::{authority_file, write_authority},
     },
-    services,
+    services, services_nftables,
 };
 
 /// A running cluster; dropping it removes everything. The thread that made it has to outlive it, since the kernel kills
@@ -83,6 +83,18 @@ impl Cluster {
             for node in [first].into_iter().chain(second) {
                 checked(Place::network_of(node)?, program, &["--noflush"], &rules)?;
             }
+        }
+        for node in [first].into_iter().chain(second) {
+            let place = || Place::network_of(node);
+            match cluster.plan.proxy {
+                spec::ProxyMode::Iptables => continue,
+                spec::ProxyMode::Nftables => {
+                    checked(place()?, "nft", &["-f", "-"], &services_nftables::rules(&cluster.plan))?
+                }
+                spec::ProxyMode::Ipvs => {
+                    checked(place()?, "ip", &["-batch", "-"], &services::own_addresses(&cluster.plan))?
+                }
+            };
         }
         cluster.start_servers()?;
         cluster.hosts = outside::start(&cluster)?;

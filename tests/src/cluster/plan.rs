@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-use super::spec::{CgroupDriver, ClusterSpec, Family, OutsideSpec, PodSpec, ServiceSpec, WorkloadKind};
+use super::spec::{CgroupDriver, ClusterSpec, Family, OutsideSpec, PodSpec, ProxyMode, ServiceSpec, WorkloadKind};
 use crate::server::dns;
 
 pub const NODE_NAME: &str = "worker-1";
@@ -148,6 +148,7 @@ pub struct Plan {
     pub policies: Vec<serde_json::Value>,
     pub objects: Vec<serde_json::Value>,
     pub servfail_zones: Vec<String>,
+    pub proxy: ProxyMode,
     pub masquerade: bool,
     /// What the DNS answers.
     pub names: Vec<(String, IpAddr)>,
@@ -159,6 +160,7 @@ impl Plan {
         let ClusterSpec {
             ip: family,
             cgroups,
+            proxy,
             pods,
             services,
             policies,
@@ -199,6 +201,7 @@ impl Plan {
             policies: policies.clone(),
             objects: objects.clone(),
             servfail_zones: servfail_zones.clone(),
+            proxy: *proxy,
             masquerade: *masquerade,
             names,
         })

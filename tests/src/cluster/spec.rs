@@ -45,6 +45,18 @@ pub enum CgroupDriver {
     Cgroupfs,
 }
 
+/// How kube-proxy makes Services.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProxyMode {
+    #[default]
+    Iptables,
+    Nftables,
+    /// ClusterIPs are addresses of the node's own, too, which refuses their other ports. The translation itself is the
+    /// iptables mode's, for few kernels have IPVS.
+    Ipvs,
+}
+
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ClusterSpec {
@@ -52,6 +64,8 @@ pub struct ClusterSpec {
     pub ip: Family,
     #[serde(default)]
     pub cgroups: CgroupDriver,
+    #[serde(default)]
+    pub proxy: ProxyMode,
     pub pods: Vec<PodSpec>,
     #[serde(default)]
     pub services: Vec<ServiceSpec>,

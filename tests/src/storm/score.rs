@@ -1,6 +1,6 @@
 //! What the tracer made of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
 use serde::Serialize;
@@ -12,6 +12,9 @@ use crate::{
     cluster::Plan,
     scenario::{Expected, expect},
 };
+
+/// More sites than this in a hundred faults without a score: the machine is too busy.
+const VOID_PERCENT: usize = 10;
 
 /// What became of one fault, the worst last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -38,12 +41,14 @@ pub struct Fault {
 pub struct Score {
     pub faults: Vec<Fault>,
     pub false_alarms: Vec<Value>,
+    /// Sites whose clients saw something else than their scenarios say, so that nobody knows what should be told of them.
+    pub void: BTreeSet<String>,
 }
 
 impl Score {
-    pub fn of(plan: &Plan, sites: &[Site], incidents: &Incidents) -> Result<Self> {
-        let mut score = Self::default();
-        for site in sites {
+    pub fn of(plan: &Plan, sites: &[Site], void: BTreeSet<String>, incidents: &Incidents) -> Result<Self> {
+        let mut score = Self { void, ..Self::default() };
+        for site in sites.iter().filter(|site| !score.void.contains(&site.name)) {
             for expected in &site.scenario.expect {
                 // What burdens the node burdens all of them, and looks at it are limited: evidence isn't compared.
                 let expected = Expected { evidence: BTreeMap::new(), ..expected.expanded(plan)? };
@@ -62,6 +67,9 @@ impl Score {
             self.false_alarms.push(incident.clone());
             return Ok(());
         };
+        if self.void.contains(&site.name) {
+            return Ok(());
+        }
         let faults: Vec<&mut Fault> = self.faults.iter_mut().filter(|fault| fault.site == site.name).collect();
         let mut best: Option<(Outcome, &mut Fault)> = None;
         for fault in faults {
@@ -89,11 +97,14 @@ impl Score {
         self.faults.iter().filter(|fault| fault.outcome == outcome).count()
     }
 
-    /// Nobody blamed wrongly, nothing missed, and hardly anything left unexplained.
+    /// Nobody blamed wrongly, nothing missed, and no more left unexplained, or void, than allowed.
     #[must_use]
-    pub fn is_good(&self) -> bool {
+    pub fn is_good(&self, unknown_percent: usize) -> bool {
         let none = [Outcome::WrongCause, Outcome::WrongOrigin, Outcome::Missed].iter().all(|o| self.count(*o) == 0);
-        none && self.false_alarms.is_empty() && self.count(Outcome::Unknown) * 20 <= self.faults.len()
+        let few = |count: usize, percent: usize| count * 100 <= self.faults.len() * percent;
+        none && self.false_alarms.is_empty()
+            && few(self.count(Outcome::Unknown), unknown_percent)
+            && few(self.void.len(), VOID_PERCENT)
     }
 }
 

@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result, bail};
 use super::{
     Chance,
     place::{SHARED, place},
+    relay::relay,
 };
 use crate::{
     cluster::{
@@ -113,7 +114,9 @@ pub fn choose(candidates: &BTreeMap<String, Scenario>, chance: &mut Chance, only
     let mut pods = 0;
     let mut shared = BTreeSet::new();
     for name in first.into_iter().chain(controls).chain(others) {
-        let scenario = &candidates[name];
+        let relayed = relay(&candidates[name], chance).context(name.clone())?;
+        let fits = pods + relayed.cluster.pods.len() <= PODS;
+        let scenario = if fits { &relayed } else { &candidates[name] };
         pods += scenario.cluster.pods.len();
         let services = scenario.cluster.services.iter().filter(|service| SHARED.contains(&service.namespace.as_str()));
         let mine: Vec<_> = services.map(|service| (service.namespace.clone(), service.name.clone())).collect();

@@ -115,7 +115,7 @@ fn an_unanswered_connect_is_open_until_given_up() {
     let inode = net.inode;
     let open = observer().ask(move |kernel| {
         let at = tracer::clock::monotonic_ns();
-        let conns = kernel.tables.open_connections().unwrap();
+        let conns = kernel.tables.open_connections(u64::MAX).unwrap();
         let ours = conns.iter().filter(|(_, conn)| conn.tuple.netns == inode);
         ours.flat_map(|(sock, conn)| tracer::event::decode::open(*sock, conn, at, |_| None)).collect::<Vec<_>>()
     });

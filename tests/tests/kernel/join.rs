@@ -13,7 +13,7 @@ const ESTABLISHED: u32 = 1;
 
 /// Records of a namespace, of open connections.
 fn open(netns: u32) -> Vec<Conn> {
-    let all = observer().ask(|kernel| kernel.tables.open_connections().unwrap());
+    let all = observer().ask(|kernel| kernel.tables.open_connections(u64::MAX).unwrap());
     all.into_iter().map(|(_, conn)| conn).filter(|conn| conn.tuple.netns == netns).collect()
 }
 

@@ -8,6 +8,7 @@
 //! retransmit by dropping packets with nftables instead.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod calls;
 mod connects;
 mod dns;
 mod drops;
@@ -19,5 +20,7 @@ mod join;
 mod lifecycle;
 mod net;
 mod observer;
+mod probes;
 mod reliability;
 mod syns;
+mod translate;

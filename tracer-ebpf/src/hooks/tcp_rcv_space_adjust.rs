@@ -27,7 +27,8 @@ pub fn tcp_rcv_space_adjust(ctx: RawTracePointContext) -> i32 {
             request.actor = actor;
         }
     }
-    if SERVED.get_ptr(actor.tgid).is_none() {
+    // Not at each request: a connection's process seldom changes.
+    if record.answered & 63 == 0 && SERVED.get_ptr(actor.tgid).is_none() {
         let _ = SERVED.insert(actor.tgid, 1, 0);
     }
     0

@@ -55,9 +55,18 @@ pub(crate) struct Segment {
 /// Looks at a segment with payload.
 #[inline(always)]
 pub(crate) fn segment(skb: *mut __sk_buff, sock: u64, packet: &Packet, direction: usize) {
+    let found = conn::find(sock);
+    if let Some(record) = found {
+        // SAFETY: a live map value for the rest of the program.
+        let record = unsafe { &mut *record };
+        if is_dismissed(record) {
+            record.last_ns[direction & 1] = kernel::now();
+            return;
+        }
+    }
     let Some(first) = token::first_bytes(skb, packet.payload, packet.payload_len) else { return };
     let token = token::classify(&first, packet.payload_len);
-    let record = match conn::find(sock) {
+    let record = match found {
         Some(record) => record,
         None => {
             // Only a whole request line joins a connection whose beginning wasn't seen. One that ends the handshake, too,
@@ -100,9 +109,19 @@ pub(crate) fn segment(skb: *mut __sk_buff, sock: u64, packet: &Packet, direction
     }
     record.last_ns[direction & 1] = segment.now;
     if (direction == RECEIVED) == conn::is_server(record) {
-        request::bytes(record, &segment, token);
+        request::bytes(record, &segment, token, token::method_flags(&first));
     } else {
         response::bytes(record, &segment, token);
+    }
+}
+
+/// Whether it is known already that nothing of the connection's payload is of interest.
+#[inline(always)]
+fn is_dismissed(record: &Conn) -> bool {
+    match record.protocol {
+        protocol::UNKNOWN | protocol::HTTP1 => false,
+        protocol::TLS => !tls::follows(record),
+        _ => true,
     }
 }
 
@@ -155,7 +174,8 @@ fn is_tls_record(first: &[u8; 16], len: u32) -> bool {
 /// Remembers the peer's address on the wire where the socket knows another: that difference is the NAT.
 #[inline(always)]
 fn note_nat(record: &mut Conn, packet: &Packet, direction: usize) {
-    if direction != SENT || record.nat_remote_port != 0 {
+    // Once: with the first payload that leaves.
+    if direction != SENT || record.bytes[SENT] != 0 || record.nat_remote_port != 0 {
         return;
     }
     if packet.destination != record.tuple.remote || packet.destination_port != record.tuple.remote_port {

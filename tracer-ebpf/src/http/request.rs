@@ -26,7 +26,7 @@ const SCANNED: u32 = 2;
 
 /// Bytes of the requesting direction.
 #[inline(always)]
-pub(crate) fn bytes(conn: &mut Conn, segment: &Segment, token: Token) {
+pub(crate) fn bytes(conn: &mut Conn, segment: &Segment, token: Token, method: u8) {
     let starts = matches!(token, Token::Request | Token::RequestPrefix);
     if conn.begun != 0 {
         let slot = (conn.begun.wrapping_sub(1) as usize) & (PIPELINE - 1);
@@ -42,7 +42,7 @@ pub(crate) fn bytes(conn: &mut Conn, segment: &Segment, token: Token) {
     } else if !starts {
         return;
     }
-    begin_all(conn, segment);
+    begin_all(conn, segment, method);
 }
 
 /// Whether the segment belongs to the request in `slot`; then it is added to it.
@@ -87,10 +87,11 @@ fn continues(conn: &mut Conn, segment: &Segment, slot: usize, starts: bool) -> b
 
 /// Begins the request at the segment's start, and those glued behind it.
 #[inline(always)]
-fn begin_all(conn: &mut Conn, segment: &Segment) {
+fn begin_all(conn: &mut Conn, segment: &Segment, method: u8) {
     let mut at = 0u32;
+    let mut method = method;
     for _ in 0..GLUED {
-        if begin(conn, segment, at).is_none() {
+        if begin(conn, segment, at, method).is_none() {
             return;
         }
         if conn.begun > SCANNED && conn.flags & conn_flag::PIPELINED == 0 {
@@ -108,17 +109,19 @@ fn begin_all(conn: &mut Conn, segment: &Segment) {
         }
         conn.flags |= conn_flag::PIPELINED;
         at = next as u32;
+        let len = segment.len.wrapping_sub(at);
+        let Some(first) = token::first_bytes(segment.skb, segment.at.wrapping_add(at), len) else { return };
+        if !matches!(token::classify(&first, len), Token::Request | Token::RequestPrefix) {
+            return;
+        }
+        method = token::method_flags(&first);
     }
 }
 
-/// Begins one request `at` bytes into the segment.
+/// Begins one request `at` bytes into the segment, with the flags of its method.
 #[inline(always)]
-fn begin(conn: &mut Conn, segment: &Segment, at: u32) -> Option<()> {
+fn begin(conn: &mut Conn, segment: &Segment, at: u32, method: u8) -> Option<()> {
     let len = segment.len.wrapping_sub(at);
-    let first = token::first_bytes(segment.skb, segment.at + at, len)?;
-    if !matches!(token::classify(&first, len), Token::Request | Token::RequestPrefix) {
-        return None;
-    }
     if conn.begun.wrapping_sub(conn.answered) >= PIPELINE as u32 {
         count(Stat::PipelineOverflow);
         conn.flags |= conn_flag::PIPELINE_OVERFLOW;
@@ -155,7 +158,7 @@ fn begin(conn: &mut Conn, segment: &Segment, at: u32) -> Option<()> {
     request.status = 0;
     request.head_len = n as u16;
     request.response_len = 0;
-    request.flags = token::method_flags(&first);
+    request.flags = method;
     if n < len {
         request.flags |= req_flag::TRUNCATED;
     }

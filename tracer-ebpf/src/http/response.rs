@@ -1,5 +1,6 @@
 //! The answering direction, and the end of an exchange.
 
+use aya_ebpf::bindings::__sk_buff;
 use tracer_common::{
     conn::{Conn, HeadKey, Request, protocol, req_flag, role},
     event::Heads,
@@ -12,6 +13,7 @@ use super::{
     token::{STATUS_LINE, Token, status},
 };
 use crate::{
+    conn,
     emit::{self, Ring},
     flight,
     globals::config,
@@ -42,12 +44,73 @@ pub(crate) fn bytes(conn: &mut Conn, segment: &Segment, token: Token) {
         return;
     }
     let mut at = 0u32;
-    for _ in 0..GLUED {
+    let mut done = message(conn, segment);
+    for _ in 1..GLUED {
+        let Some(consumed) = done.length(segment.sock) else { return };
+        at = at.wrapping_add(consumed);
         if conn.begun == conn.answered || at >= segment.len {
             return;
         }
-        let Some(consumed) = message(conn, segment, at) else { return };
-        at = at.wrapping_add(consumed);
+        let part = (u64::from(segment.at.wrapping_add(at)) << 32) | u64::from(segment.len.wrapping_sub(at));
+        let seq = ((segment.direction as u64 & 1) << 32) | u64::from(segment.seq.wrapping_add(at));
+        done = Done(glued_response(segment.skb, kernel::address(segment.sock), part, seq, segment.now));
+    }
+}
+
+/// A response that stands behind another in its segment: its place and length there, and its direction and sequence number.
+/// A global function, which the verifier walks once: with all that follows a response it is the largest part of the program.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn glued_response(skb: *mut __sk_buff, sock: u64, part: u64, seq: u64, now: u64) -> u64 {
+    let Some(record) = conn::find(sock) else { return 0 };
+    let segment = Segment {
+        skb,
+        sock,
+        at: (part >> 32) as u32,
+        len: part as u32,
+        seq: seq as u32,
+        ack: 0,
+        direction: (seq >> 32) as usize & 1,
+        now,
+    };
+    // SAFETY: a live map value.
+    message(unsafe { &mut *record }, &segment).0
+}
+
+/// What is to be known of a response to find the next one behind it; zero if none may follow. In one register.
+struct Done(u64);
+
+impl Done {
+    const NOTHING: Self = Self(0);
+    const FOLLOWED: u64 = 1;
+    const INTERIM: u64 = 2;
+    const BODILESS: u64 = 4;
+
+    #[inline(always)]
+    fn new(slot: usize, have: u32, flags: u64) -> Self {
+        Self(Self::FOLLOWED | flags | (slot as u64) << 8 | u64::from(have) << 16)
+    }
+
+    /// How long it is, if that can be told.
+    #[inline(always)]
+    fn length(&self, sock: u64) -> Option<u32> {
+        if self.0 & Self::FOLLOWED == 0 {
+            return None;
+        }
+        let slot = (self.0 >> 8) as usize & (PIPELINE - 1);
+        let framing = framing::response(sock, slot, (self.0 >> 16) as u32);
+        if framing.head() == 0 {
+            return None;
+        }
+        if self.0 & Self::INTERIM != 0 {
+            return Some(framing.head());
+        }
+        let bodiless = self.0 & Self::BODILESS != 0;
+        if !framing.length_known() && !bodiless {
+            return None;
+        }
+        let body = if bodiless { 0 } else { framing.body() };
+        u32::try_from(u64::from(framing.head()) + body).ok()
     }
 }
 
@@ -71,32 +134,31 @@ fn is_bodiless(request: &Request) -> bool {
     request.flags & req_flag::HEAD != 0 || request.status == 204 || request.status == 304
 }
 
-/// Looks at the response that begins `at` bytes into the segment; gives where the next message begins, if one may.
+/// Looks at the response that begins with the segment.
 #[inline(always)]
-fn message(conn: &mut Conn, segment: &Segment, at: u32) -> Option<u32> {
+fn message(conn: &mut Conn, segment: &Segment) -> Done {
     let slot = (conn.answered as usize) & (PIPELINE - 1);
     let key = HeadKey { sock: segment.sock, slot: slot as u64 };
-    let heads = HEADS.get_ptr_mut(key)?;
+    let Some(heads) = HEADS.get_ptr_mut(key) else { return Done::NOTHING };
     let request = &mut conn.requests[slot];
     let before = u32::from(request.response_len);
-    let have = append(heads, request.response_len, segment, at)?;
+    let Some(have) = append(heads, request.response_len, segment) else { return Done::NOTHING };
     request.response_len = have as u16;
     if have < STATUS_LINE {
-        return None;
+        return Done::NOTHING;
     }
     // SAFETY: a live map value.
     let line = unsafe { &(*heads).response };
     let code = status(line);
     if code == 0 || line[0] != b'H' || line[4] != b'/' {
         request.response_len = 0;
-        return None;
+        return Done::NOTHING;
     }
     if code < 200 && code != 101 {
         // Interim (RFC 9110 section 15.2): the final response follows, perhaps in this segment.
         request.flags |= req_flag::INTERIM;
         request.response_len = 0;
-        let head = framing::response(segment.sock, slot, have).head();
-        return if head == 0 { None } else { Some(head) };
+        return Done::new(slot, have, Done::INTERIM);
     }
     if code == 101 || (code < 300 && request.flags & req_flag::CONNECT != 0) {
         conn.protocol = protocol::TUNNEL;
@@ -106,35 +168,25 @@ fn message(conn: &mut Conn, segment: &Segment, at: u32) -> Option<u32> {
     request.response_ns = segment.now;
     let bodiless = is_bodiless(request);
     // A status line in pieces began before this segment.
-    conn.response_seq = segment.seq.wrapping_add(at).wrapping_sub(before);
+    conn.response_seq = segment.seq.wrapping_sub(before);
     if segment.direction == SENT {
         request.responder = kernel::task_actor(kernel::current());
     }
     let more = conn.begun.wrapping_sub(conn.answered) > 1;
     finish(conn, segment.sock, slot, heads);
     conn.answered = conn.answered.wrapping_add(1);
-    if !more {
-        return None;
-    }
-    let framing = framing::response(segment.sock, slot, have);
-    if framing.head() == 0 || !(framing.length_known() || bodiless) {
-        return None;
-    }
-    let body = if bodiless { 0 } else { framing.body() };
-    let next = u64::from(framing.head()) + body;
-    (next < u64::from(segment.len)).then_some(next as u32)
+    if more { Done::new(slot, have, if bodiless { Done::BODILESS } else { 0 }) } else { Done::NOTHING }
 }
 
 /// Adds the segment's bytes to the captured response head; gives how many are there now.
 #[inline(always)]
-fn append(heads: *mut Heads, have: u16, segment: &Segment, at: u32) -> Option<u32> {
+fn append(heads: *mut Heads, have: u16, segment: &Segment) -> Option<u32> {
     // Only an incomplete status line is continued, so at most 15 bytes are there.
     let have = u32::from(have) & 15;
     // SAFETY: `have` and the bytes added stay within the response's room.
     let added = unsafe {
         let room = (&raw mut (*heads).response).cast::<u8>().add(have as usize);
-        let len = segment.len.wrapping_sub(at);
-        load_up_to::<{ RESPONSE_HEAD as u64 - 16 }>(segment.skb, segment.at.wrapping_add(at), room, len)
+        load_up_to::<{ RESPONSE_HEAD as u64 - 16 }>(segment.skb, segment.at, room, segment.len)
     }?;
     Some(have + added)
 }

@@ -144,6 +144,7 @@ fn pipeline(
             cgroup: config.cgroup.clone(),
             min_status: config.min_status,
             all_requests: false,
+            hooks: Vec::new(),
         },
         selection: Selection::default(),
         snapshot,

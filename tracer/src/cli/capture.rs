@@ -71,6 +71,9 @@ pub struct Capture {
     /// Directory where the host's file system is mounted
     #[arg(long, value_name = "DIR", default_value = "/", env = "TRACER_HOST_ROOT")]
     host_root: PathBuf,
+    /// Attach these hooks only, by their names in `tracer doctor`: to measure what each costs
+    #[arg(long, value_name = "NAME", value_delimiter = ',', hide = true)]
+    hooks: Vec<String>,
 }
 
 impl Capture {
@@ -87,6 +90,7 @@ impl Capture {
                 cgroup: self.cgroup,
                 min_status: self.min_status,
                 all_requests: self.all_requests,
+                hooks: self.hooks,
             },
             selection: Selection {
                 namespace: self.namespace,

@@ -1,9 +1,9 @@
 //! The way from a symptom down to the deepest element that failed: what the rules judge.
 
 use super::{
+    around::Around,
     call::Call,
     identity::{Conntrack, LocalPorts, Who},
-    inquiry::Around,
     probe::ProbeRun,
 };
 use crate::{
@@ -138,6 +138,33 @@ pub(crate) struct Target<'a> {
     pub(crate) backend: Option<std::net::SocketAddr>,
 }
 
+/// The answer of a closed port, as the kernel there told it.
+#[derive(Clone, Debug)]
+pub(crate) struct Refusal {
+    pub(crate) at: Ktime,
+    pub(crate) local: std::net::SocketAddr,
+    pub(crate) netns: u32,
+    pub(crate) reason: Option<String>,
+}
+
+impl Refusal {
+    /// By the reset that it sent.
+    pub(crate) fn sent((at, signal): &(Ktime, crate::event::Signal)) -> Self {
+        Self { at: *at, local: signal.local, netns: signal.netns, reason: signal.reason.clone() }
+    }
+
+    /// By the drop of what the reset answered, if that is what became of the connect.
+    pub(crate) fn dropped((at, drop): &(Ktime, Drop), connect: &crate::event::Connect) -> Option<Self> {
+        let answered = drop.reason.is_some() || connect.reset;
+        (answered && drop.source == connect.local && drop.at_closed_port()).then(|| Self {
+            at: *at,
+            local: drop.destination,
+            netns: drop.netns,
+            reason: drop.reason.clone(),
+        })
+    }
+}
+
 /// A failed connect with what the node saw of it.
 #[derive(Clone, Debug)]
 pub(crate) struct ConnectLeaf<'a> {
@@ -150,7 +177,7 @@ pub(crate) struct ConnectLeaf<'a> {
     pub(crate) drop_pod: Option<&'a Pod>,
     pub(crate) icmp: Option<(Ktime, Icmp)>,
     /// A kernel on this node refused the segment: no socket wanted it there.
-    pub(crate) refusal: Option<(Ktime, crate::event::Signal)>,
+    pub(crate) refusal: Option<Refusal>,
     /// The caller's local ports.
     pub(crate) local_ports: Option<LocalPorts>,
     /// The connection table of the first drop's network namespace.

@@ -47,7 +47,6 @@ impl Correlator {
             snapshot: &self.snapshot,
             lost: self.lost_failures() + self.window.exchanges.overflowed,
             lost_at: self.lost_at.max(self.window.forgotten_until),
-            skipped_at: self.inquiries.skipped_at,
             wall_offset_ns: self.wall_offset_ns(),
             unread: self.watches.unread(),
             nodes: &self.nodes,
@@ -116,8 +115,10 @@ impl Correlator {
 
     /// What an address stands for.
     pub(crate) fn target(&self, remote: SocketAddr, backend: Option<SocketAddr>) -> Target<'_> {
-        let service = Identity::service_at(&self.snapshot, remote, Protocol::Tcp)
-            .or_else(|| Identity::service_at(&self.snapshot, remote, Protocol::Udp));
+        let service = self
+            .identity
+            .service_at(&self.snapshot, remote, Protocol::Tcp)
+            .or_else(|| self.identity.service_at(&self.snapshot, remote, Protocol::Udp));
         let address = backend.unwrap_or(remote);
         let pod = self.identity.pod_at(&self.snapshot, address.ip());
         let who = match pod {

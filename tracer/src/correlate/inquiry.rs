@@ -1,57 +1,59 @@
-//! What is asked of the node when something fails, and what of the answers belongs to a chain: resources of the failing
-//! server at once, since they may be free again soon; its log a moment later, since it is written late. Bounded: what is
-//! left unasked is counted.
+//! What is asked of the node when something fails: resources of the failing server at once, since they may be free again
+//! soon; its log a moment later, since it is written late. Failures of one server share their looks. Bounded: what is left
+//! unasked is counted.
 
 use std::{collections::VecDeque, net::SocketAddr};
 
 use rustc_hash::FxHashMap;
 
-use super::{Correlator, Want, chain::Leaf, symptom::Symptom, window};
+use super::{Correlator, Want, around::NEAR_NS, symptom::Symptom};
 use crate::{
-    event::{Drop, Exchange, Flow, HostFact, Ktime, Log, LogEntry, Resources, Role, Rule, UnansweredSyn},
+    event::{Drop, Exchange, Flow, HostFact, Ktime, Log, Outcome, Resources, Role, Rule, UnansweredSyn},
     k8s::cgroup::parse_cgroup_path,
 };
 
 /// A container runtime passes a line on within this, and the verdict comes after it.
 const LOG_NS: u64 = 100_000_000;
-/// The same is asked again after this.
+/// The same is asked again after this,
 const AGAIN_NS: u64 = 250_000_000;
+/// and, while it goes on, after this at the latest: every failure has a reading near it.
+const LATEST_NS: u64 = NEAR_NS;
+/// What hasn't been asked for so long begins anew.
+const CALM_NS: u64 = 5_000_000_000;
 /// A ruleset is listed within this, and not at all after that.
 const RULE_NS: u64 = 500_000_000;
 const RULE_GONE_NS: u64 = 5_000_000_000;
 /// Listing a ruleset costs more, and rules stay.
 const RULE_AGAIN_NS: u64 = 30_000_000_000;
-/// A reading tells of a failure within this.
-const NEAR_NS: u64 = 1_000_000_000;
-/// A queue that nobody empties stays full.
-const NEAR_SYN_NS: u64 = 3_000_000_000;
-/// Questions in one second.
+/// Questions of a kind in one second: of what decides over a cause, and of logs, which tell more of it.
 const PER_SECOND: u32 = 128;
 /// And in ten minutes: answers are kept in capture files, and looking costs.
 const PER_PERIOD: u32 = 10_000;
 const PERIOD_NS: u64 = 600_000_000_000;
 const WAITING: usize = 200;
 const ANSWERS: usize = 1000;
-/// A server logs what it fails of within this of its answer; its clock is the node's.
-const SLACK_NS: u64 = 200_000_000;
+/// Containers whose looks were left out.
+const LEFT_OUT: usize = 4096;
 /// What was logged before a connect failed may tell why nobody listens.
-const BEFORE_CONNECT_NS: u64 = 10_000_000_000;
+pub(super) const BEFORE_CONNECT_NS: u64 = 10_000_000_000;
 
 /// Questions asked, and answers.
 #[derive(Debug, Default)]
 pub(crate) struct Inquiries {
     waiting: VecDeque<Waiting>,
-    asked: FxHashMap<Subject, Ktime>,
-    /// The second that is counted, and what was asked in it.
-    second: (Ktime, u32),
-    /// The same of ten minutes.
+    asked: FxHashMap<Subject, Asked>,
+    /// The second that is counted, and what was asked in it, logs apart.
+    second: (Ktime, [u32; 2]),
+    /// The ten minutes that are counted, and what was asked in them.
     period: (Ktime, u32),
     /// Left unasked.
     pub(crate) skipped: u64,
-    /// When that happened last.
-    pub(crate) skipped_at: Option<Ktime>,
-    resources: VecDeque<(Ktime, Resources)>,
-    logs: VecDeque<(Ktime, Log)>,
+    /// When resources of a container were last left unasked.
+    pub(super) left_out: FxHashMap<u64, Ktime>,
+    /// The same of a server that wasn't known.
+    pub(super) left_out_of_any: Option<Ktime>,
+    pub(super) resources: VecDeque<(Ktime, Resources)>,
+    pub(super) logs: VecDeque<(Ktime, Log)>,
     rules: VecDeque<(Ktime, Rule)>,
     /// When the question for a rule was asked that has no answer yet: one at a time.
     rule_asked: Option<Ktime>,
@@ -61,8 +63,27 @@ pub(crate) struct Inquiries {
 struct Waiting {
     at: Ktime,
     symptom: Symptom,
+    place: Place,
     /// Resources were asked for.
     resources: bool,
+}
+
+/// Whose failure it is, as far as it is known at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// A container and a process.
+    Server(u64, u32),
+    /// Nobody answered there.
+    Target(SocketAddr),
+    /// Whoever got a client's request.
+    OtherEnd,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Asked {
+    at: Ktime,
+    /// In a row.
+    times: u32,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -73,19 +94,6 @@ enum Subject {
     Log(String),
     /// Namespace, hook and target of a dropped packet.
     Rule(u32, String, SocketAddr),
-}
-
-/// What the node said of the end of a chain.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Around {
-    pub(crate) resources: Option<Resources>,
-    /// By container, only what was logged meanwhile.
-    pub(crate) logs: Vec<(String, Vec<LogEntry>)>,
-    pub(crate) omitted: u64,
-    /// What dropped the first of the packets.
-    pub(crate) rule: Option<Rule>,
-    /// The process has another request open: what burdens it may not be this one.
-    pub(crate) crowded: bool,
 }
 
 impl Inquiries {
@@ -108,46 +116,54 @@ impl Inquiries {
         self.resources.retain(|(at, _)| *at >= limit);
         self.logs.retain(|(at, _)| *at >= limit);
         self.rules.retain(|(at, _)| *at >= limit);
-        self.asked.retain(|_, at| *at >= limit);
+        self.asked.retain(|_, asked| asked.at >= limit);
+        self.left_out.retain(|_, at| *at >= limit);
     }
 
-    fn skip(&mut self, looks: u64, now: Ktime) {
-        self.skipped += looks;
-        self.skipped_at = Some(now);
+    /// Resources aren't asked for: of that container, or of one that isn't known.
+    fn leave_out(&mut self, container: Option<u64>, now: Ktime) {
+        match container.filter(|key| self.left_out.len() < LEFT_OUT || self.left_out.contains_key(key)) {
+            Some(container) => _ = self.left_out.insert(container, now),
+            None => self.left_out_of_any = Some(now),
+        }
     }
 
     /// Whether to ask, now; counts what isn't asked for want of room.
     fn admits(&mut self, subject: Subject, now: Ktime) -> bool {
-        let again = if matches!(subject, Subject::Rule(..)) { RULE_AGAIN_NS } else { AGAIN_NS };
-        if self.asked.get(&subject).is_some_and(|at| now.saturating_sub(*at) < again) {
+        let Asked { at, times } = self.asked.get(&subject).copied().unwrap_or_default();
+        let times = if now.saturating_sub(at) < CALM_NS { times } else { 0 };
+        let again = match subject {
+            Subject::Rule(..) => RULE_AGAIN_NS,
+            Subject::Log(_) => AGAIN_NS,
+            Subject::Resources(..) => LATEST_NS.min(AGAIN_NS << times.saturating_sub(1).min(8)),
+        };
+        if at != 0 && now.saturating_sub(at) < again {
             return false;
         }
-        for (counted, length) in [(&mut self.second, 1_000_000_000), (&mut self.period, PERIOD_NS)] {
-            if now / length != counted.0 {
-                *counted = (now / length, 0);
+        if now / 1_000_000_000 != self.second.0 {
+            self.second = (now / 1_000_000_000, [0; 2]);
+        }
+        if now / PERIOD_NS != self.period.0 {
+            self.period = (now / PERIOD_NS, 0);
+        }
+        let asked = &mut self.second.1[usize::from(matches!(subject, Subject::Log(_)))];
+        if *asked >= PER_SECOND || self.period.1 >= PER_PERIOD {
+            self.skipped += 1;
+            if let Subject::Resources(container, _) = subject {
+                self.leave_out(Some(container), now);
             }
-        }
-        if self.second.1 >= PER_SECOND || self.period.1 >= PER_PERIOD {
-            self.skip(1, now);
             return false;
         }
-        self.second.1 += 1;
+        *asked += 1;
         self.period.1 += 1;
-        self.asked.insert(subject, now);
+        self.asked.insert(subject, Asked { at: now, times: times + 1 });
         true
     }
 }
 
 /// The packet as rules saw it, if a rule may have dropped it.
 fn flow(drop: &Drop) -> Option<Flow> {
-    let by_rule = match drop.reason.as_deref() {
-        Some("NETFILTER_DROP") => true,
-        Some("NOT_SPECIFIED") | None => {
-            matches!(drop.mechanism.as_deref(), Some("netfilter" | "nftables" | "iptables" | "xtables"))
-        }
-        _ => false,
-    };
-    by_rule.then_some(())?;
+    drop.by_netfilter().then_some(())?;
     Some(Flow {
         netns: drop.netns,
         hook: drop.hook.clone()?,
@@ -167,30 +183,69 @@ fn bounded<T>(queue: &mut VecDeque<T>, item: T) {
 impl Correlator {
     /// A failure was seen: asks what it took place in.
     pub(super) fn inquire(&mut self, symptom: &Symptom, at: Ktime) {
-        // Finding the other end of a client's exchange takes longer, and it may not be known before a look.
-        let is_server = |x: &Exchange| x.role == Role::Server;
-        let known = matches!(symptom, Symptom::Exchange(id) if self.window.exchanges.get(*id).is_some_and(is_server));
+        let Some(place) = self.looked_at(symptom) else { return };
+        let known = matches!(place, Place::Server(..));
         let resources = known && self.ask_resources(symptom);
-        if self.inquiries.waiting.len() >= WAITING {
-            self.inquiries.skip(u64::from(!resources), at);
+        // Another failure there waits already: its looks are this one's, too.
+        let alike = |waiting: &Waiting| waiting.place == place && place != Place::OtherEnd;
+        if self.inquiries.waiting.iter().any(alike) {
             return;
         }
-        self.inquiries.waiting.push_back(Waiting { at, symptom: symptom.clone(), resources });
+        if self.inquiries.waiting.len() >= WAITING {
+            self.inquiries.skipped += 1;
+            if place == Place::OtherEnd {
+                self.inquiries.leave_out(None, at);
+            }
+            return;
+        }
+        self.inquiries.waiting.push_back(Waiting { at, symptom: symptom.clone(), place, resources });
     }
 
-    /// Time has passed: asks what couldn't be asked before. True if it did; the answers are worth waiting for.
-    pub(super) fn inquire_again(&mut self) -> bool {
-        let mut asked = false;
+    /// Where to look for what a failure tells; nothing if there is nothing to see, or if another failure tells the same.
+    fn looked_at(&self, symptom: &Symptom) -> Option<Place> {
+        match symptom {
+            Symptom::Exchange(id) => {
+                let exchange = self.window.exchanges.get(*id)?;
+                match (exchange.role, exchange.outcome) {
+                    (Role::Server, _) => {
+                        let tgid = exchange.actor.map_or(0, |actor| actor.tgid);
+                        Some(Place::Server(self.identity.container_key(exchange.cgroup), tgid))
+                    }
+                    // Whoever sent that answer failed, too, if it is on this node; or it only fails a probe.
+                    (Role::Client, Outcome::Status(status)) if status >= self.min_status_of(exchange.cgroup) => None,
+                    // Finding the other end takes longer, and it may not be known before a look.
+                    (Role::Client, _) => Some(Place::OtherEnd),
+                }
+            }
+            Symptom::Connect(id) => {
+                self.window.connects.get(*id).map(|c| Place::Target(c.nat_remote.unwrap_or(c.remote)))
+            }
+            Symptom::End(id) => self.window.signals.get(*id).map(|(_, signal)| Place::Target(signal.remote)),
+            // Nothing of theirs is on the node.
+            Symptom::Attempt(_) | Symptom::Lookup { .. } => None,
+        }
+    }
+
+    /// Time has passed: asks what couldn't be asked before. The time of the earliest failure that it was asked for: the
+    /// answers are worth waiting for, however late it is on a busy node.
+    pub(super) fn inquire_again(&mut self) -> Option<Ktime> {
+        let mut since: Option<Ktime> = None;
         for mut waiting in std::mem::take(&mut self.inquiries.waiting) {
+            let wants = self.wants.len();
             // The other end may only have been found by a look.
             waiting.resources = waiting.resources || self.ask_resources(&waiting.symptom);
-            if self.now < waiting.at.saturating_add(LOG_NS) {
+            let due = self.now >= waiting.at.saturating_add(LOG_NS);
+            if due {
+                self.ask_log(&waiting.symptom);
+            }
+            if self.wants.len() > wants {
+                since = Some(since.map_or(waiting.at, |at| at.min(waiting.at)));
+            }
+            if !due {
                 self.inquiries.waiting.push_back(waiting);
-            } else {
-                asked |= self.ask_log(&waiting.symptom);
             }
         }
-        asked
+        since
     }
 
     /// A packet was dropped: asks which rule did it, if it was one and the packet a pod's.
@@ -225,7 +280,7 @@ impl Correlator {
     }
 
     /// The rule that dropped a packet like this one.
-    fn rule_of(&self, drop: &Drop) -> Option<Rule> {
+    pub(super) fn rule_of(&self, drop: &Drop) -> Option<Rule> {
         let wanted = flow(drop)?;
         // A retry comes from another port.
         let alike =
@@ -251,13 +306,11 @@ impl Correlator {
         true
     }
 
-    fn ask_log(&mut self, symptom: &Symptom) -> bool {
-        let Some((uid, container, from)) = self.log_of(symptom) else { return false };
-        if !self.inquiries.admits(Subject::Log(uid.clone()), self.now) {
-            return false;
+    fn ask_log(&mut self, symptom: &Symptom) {
+        let Some((uid, container, from)) = self.log_of(symptom) else { return };
+        if self.inquiries.admits(Subject::Log(uid.clone()), self.now) {
+            self.wants.push(Want::Log { uid, container, from, until: self.now });
         }
-        self.wants.push(Want::Log { uid, container, from, until: self.now });
-        true
     }
 
     /// The pod whose log may say why, its container, and since when.
@@ -286,89 +339,35 @@ impl Correlator {
         }
     }
 
-    fn pod_uid(&self, cgroup: u64) -> Option<String> {
+    pub(super) fn pod_uid(&self, cgroup: u64) -> Option<String> {
         parse_cgroup_path(self.identity.path_of(cgroup)?)?.pod_uid
     }
+}
 
-    /// What the node said of a chain's end.
-    pub(crate) fn around(&self, leaf: &Leaf<'_>) -> Around {
-        match leaf {
-            Leaf::Server(leaf) => {
-                let server = &leaf.exchange;
-                let uid = self.pod_uid(server.cgroup);
-                let until = leaf.until.saturating_add(SLACK_NS);
-                let tgid = server.actor.map(|actor| actor.tgid);
-                let resources = self.resources_of(server.cgroup, tgid, leaf.until, NEAR_NS);
-                let throttled = resources.as_ref().and_then(|r| r.cpu).is_some_and(|cpu| cpu.throttled_us > 0);
-                let crowded = throttled && self.crowded(server, leaf.until);
-                let container = leaf.who.container.as_deref();
-                Around { resources, crowded, ..self.logged(uid.as_deref(), container, server.start_ns, until) }
-            }
-            Leaf::Connect(leaf) => {
-                let uid = leaf.target.pod.map(|pod| pod.metadata.uid.as_str());
-                let from = leaf.connect.start_ns.saturating_sub(BEFORE_CONNECT_NS);
-                let rule = leaf.drops.first().and_then(|(_, drop)| self.rule_of(drop));
-                let resources =
-                    leaf.syn.as_ref().and_then(|(at, syn)| self.resources_of(syn.cgroup, None, *at, NEAR_SYN_NS));
-                Around { rule, resources, ..self.logged(uid, None, from, leaf.connect.end_ns.saturating_add(SLACK_NS)) }
-            }
-            Leaf::Lookup(leaf) => {
-                Around { rule: leaf.drops.first().and_then(|(_, drop)| self.rule_of(drop)), ..Around::default() }
-            }
-            Leaf::End(leaf) => {
-                let uid = leaf.target.pod.map(|pod| pod.metadata.uid.as_str());
-                let from = leaf.at.saturating_sub(BEFORE_CONNECT_NS);
-                self.logged(uid, None, from, leaf.at.saturating_add(SLACK_NS))
-            }
-            Leaf::Remote(_) | Leaf::Abandoned(_) | Leaf::Ambiguous(_) => Around::default(),
-        }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: u64 = 1_000_000;
+
+    #[test]
+    fn what_goes_on_failing_is_looked_at_less_often_but_every_second() {
+        let mut inquiries = Inquiries::default();
+        let asked = (1000..10_000).filter(|ms| inquiries.admits(Subject::Resources(1, 2), ms * MS));
+        assert_eq!(asked.take(6).collect::<Vec<_>>(), [1000, 1250, 1750, 2750, 3750, 4750]);
+        assert_eq!(inquiries.skipped, 0);
+        assert!(inquiries.admits(Subject::Resources(1, 2), 20_000 * MS));
+        assert!(inquiries.admits(Subject::Resources(1, 2), 20_250 * MS));
     }
 
-    /// The reading nearest to a failure, of the process that read the request or, where none did, of the one that listens.
-    fn resources_of(&self, cgroup: u64, tgid: Option<u32>, at: Ktime, within: u64) -> Option<Resources> {
-        let container = self.identity.container_key(cgroup);
-        let since = at.saturating_sub(within);
-        let recent = self.inquiries.resources.iter().rev().take_while(|(read, _)| *read >= since);
-        let own = recent.filter(|(_, r)| {
-            self.identity.container_key(r.cgroup) == container && tgid.is_none_or(|tgid| tgid == r.tgid)
-        });
-        let near = own.filter(|(read, _)| read.abs_diff(at) <= within);
-        near.min_by_key(|(read, _)| read.abs_diff(at)).map(|(_, resources)| resources.clone())
-    }
-
-    fn logged(&self, uid: Option<&str>, container: Option<&str>, from: Ktime, until: Ktime) -> Around {
-        let mut around = Around::default();
-        let recent = self.inquiries.logs.iter().rev().take_while(|(read, _)| *read >= from);
-        for (_, log) in recent.filter(|(_, log)| Some(log.uid.as_str()) == uid) {
-            if container.is_some_and(|name| name != log.container) {
-                continue;
-            }
-            around.omitted = around.omitted.max(log.omitted);
-            let within = log.entries.iter().filter(|entry| entry.at >= from && entry.at <= until);
-            let place = around.logs.iter().position(|(name, _)| *name == log.container).unwrap_or_else(|| {
-                around.logs.push((log.container.clone(), Vec::new()));
-                around.logs.len() - 1
-            });
-            let entries = &mut around.logs[place].1;
-            for entry in within {
-                if !entries.contains(entry) {
-                    entries.push(entry.clone());
-                }
-            }
-        }
-        around.logs.retain(|(_, entries)| !entries.is_empty());
-        around.logs.iter_mut().for_each(|(_, entries)| entries.sort_by_key(|entry| entry.at));
-        around.logs.sort_by(|(a, _), (b, _)| a.cmp(b));
-        around
-    }
-
-    /// Whether the container served other requests at the same time, as far as is known.
-    fn crowded(&self, server: &Exchange, until: Ktime) -> bool {
-        let container = self.identity.container_key(server.cgroup);
-        let open = self.window.open.iter().filter(|x| x.role == Role::Server && !self.window.has_ended(x));
-        let open = open.filter(|x| self.identity.container_key(x.cgroup) == container);
-        let key = |x: &Exchange| -> (SocketAddr, u32) { x.hop_key() };
-        let mut meanwhile = self.window.inbound(container).take(window::RECENT).chain(open);
-        meanwhile.any(|x| key(x) != key(server) && x.start_ns <= until && x.end_ns > server.start_ns)
+    #[test]
+    fn looks_are_bounded_and_those_left_out_are_their_containers() {
+        let mut inquiries = Inquiries::default();
+        let admitted = (0..200).filter(|container| inquiries.admits(Subject::Resources(*container, 0), MS)).count();
+        assert_eq!((admitted, inquiries.skipped), (128, 72));
+        assert!(inquiries.admits(Subject::Log("pod".into()), MS), "logs don't displace them, nor they logs");
+        assert_eq!(inquiries.left_out.get(&127), None);
+        assert_eq!(inquiries.left_out.get(&128), Some(&MS));
+        assert!(inquiries.admits(Subject::Resources(128, 0), 1000 * MS), "another second");
     }
 }

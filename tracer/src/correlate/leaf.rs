@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use super::{
     Correlator,
     call::Call,
-    chain::{Chain, ConnectLeaf, EndLeaf, Leaf, LookupLeaf, Target},
+    chain::{Chain, ConnectLeaf, EndLeaf, Leaf, LookupLeaf, Refusal, Target},
     facts::DEATH_NS,
     identity::Identity,
     lookup::{Lookup, LookupOutcome},
@@ -59,21 +59,23 @@ impl Correlator {
         let from = connect.start_ns.saturating_sub(AROUND_NS);
         let to = if connect.open { until } else { connect.end_ns }.saturating_add(AROUND_NS);
         let plain = self.target(connect.remote, connect.nat_remote);
-        let refusal = self.window.refusal_of(connect.local, from, to).cloned();
         let mut servers = vec![connect.remote];
         servers.extend(connect.nat_remote);
-        let drops: Vec<(Ktime, Drop)> = self
+        let mut drops: Vec<(Ktime, Drop)> = self
             .window
             .drops_of(connect.local, |a| self.may_be(a, &servers, &plain), from, to)
             .into_iter()
             .cloned()
             .collect();
+        let refused = drops.iter().find_map(|drop| Refusal::dropped(drop, connect));
+        drops.retain(|drop| Refusal::dropped(drop, connect).is_none());
+        let refusal = self.window.refusal_of(connect.local, from, to).map(Refusal::sent).or(refused);
         let icmp = self.window.icmps_of(connect.local, from, to).cloned();
         let syn = self.window.syn_of(connect.local, from, to).cloned();
         // What saw the packet behind the translation tells the backend.
         let dropped = drops.iter().find(|(_, d)| d.source == connect.local).map(|(_, d)| d.destination);
         let ignored = syn.as_ref().map(|(_, s)| s.local);
-        let backend = refusal.as_ref().map(|(_, s)| s.local).or(ignored).or(dropped).or(connect.nat_remote);
+        let backend = refusal.as_ref().map(|refusal| refusal.local).or(ignored).or(dropped).or(connect.nat_remote);
         let target = match backend {
             Some(address) if address != connect.remote => {
                 Target { service: plain.service, name: plain.name, ..self.target(connect.remote, Some(address)) }
@@ -117,7 +119,7 @@ impl Correlator {
             }
             (None, None) => Vec::new(),
         };
-        let netns = refusal.as_ref().map(|(_, s)| s.netns).filter(|n| *n != 0);
+        let netns = refusal.as_ref().map(|refusal| refusal.netns).filter(|n| *n != 0);
         let local_ports = self.identity.local_ports.get(&connect.netns).cloned();
         let drops_netns = drops.first().map(|(_, d)| d.netns);
         let conntrack = drops_netns.and_then(|n| self.identity.conntrack.get(&n).copied());

@@ -5,6 +5,9 @@
 //!    process has never been seen to hand requests from one thread to another.
 //! 3. `time`: no other request that was open when the call was made could own it.
 //!
+//! A call is made when it is sent: pools connect for one request and give the connection to another (Go's `net/http`
+//! `Transport.queueForDial`). Only the thread is the one that connected, where the call is its connection's first.
+//!
 //! With more than one candidate and nothing stronger, the call is nobody's.
 
 use rustc_hash::FxHashMap;
@@ -96,11 +99,11 @@ fn compare_ids(call: &[(String, String)], request: &Exchange) -> Option<bool> {
 /// Finds the owner of a call made by `container`.
 pub(crate) fn owner<'a>(core: &'a Correlator, container: u64, call: &Call) -> Owner<'a> {
     let (window, models) = (&core.window, &core.models);
-    let at = call.acted_at();
+    let sent = call.start();
     let open = window.open.iter().filter(|x| x.role == Role::Server && !window.has_ended(x));
     let open = open.filter(|x| core.identity.container_key(x.cgroup) == container);
     let mut candidates: Vec<&Exchange> =
-        window.inbound(container).take(CANDIDATES).chain(open).filter(|request| serving(request, at)).collect();
+        window.inbound(container).take(CANDIDATES).chain(open).filter(|request| serving(request, sent)).collect();
     // A process doesn't work on what another one read.
     if let Some(actor) = call.actor() {
         candidates.retain(|r| r.actor.is_none_or(|reader| reader.tgid == actor.tgid));
@@ -119,15 +122,15 @@ pub(crate) fn owner<'a>(core: &'a Correlator, container: u64, call: &Call) -> Ow
         }
         _ => {}
     }
-    if let Some(request) = by_thread(models, call, &candidates, at) {
+    if let Some(request) = by_thread(models, call, &candidates) {
         return Owner::One(request, Link::Thread);
     }
     Owner::Several(candidates)
 }
 
 /// The one request that the calling thread was serving from reading to answering.
-fn by_thread<'a>(models: &Models, call: &Call, candidates: &[&'a Exchange], at: Ktime) -> Option<&'a Exchange> {
-    let actor = call.actor()?;
+fn by_thread<'a>(models: &Models, call: &Call, candidates: &[&'a Exchange]) -> Option<&'a Exchange> {
+    let (actor, at) = (call.actor()?, call.acted_at());
     if models.hands_over(actor.tgid) {
         return None;
     }

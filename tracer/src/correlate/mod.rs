@@ -19,6 +19,7 @@ use crate::{
 };
 
 mod abandoned;
+mod around;
 mod call;
 mod chain;
 mod cluster;
@@ -42,11 +43,11 @@ mod symptom;
 mod tests;
 mod window;
 
+pub(crate) use around::Around;
 pub(crate) use chain::{Chain, ConnectLeaf, Leaf, LookupLeaf, ServerLeaf, Target};
 pub(crate) use descend::milliseconds;
 pub use identity::CGROUPS;
 pub(crate) use identity::{Conntrack, Identity, Who, service_name};
-pub(crate) use inquiry::Around;
 pub(crate) use leaf::ECONNREFUSED;
 pub(crate) use lookup::LookupOutcome;
 pub use nodes::{MOST_NODES, Node};
@@ -58,9 +59,6 @@ use symptom::Symptom;
 
 /// A DNS query this old won't be answered: resolvers wait 5 s by default.
 const UNANSWERED_NS: u64 = 5_500_000_000;
-/// The node is asked between two ticks, which are this far apart.
-const ANSWER_NS: u64 = 100_000_000;
-
 /// The state of a network namespace is asked for anew after this.
 const ASK_NS: u64 = 1_000_000_000;
 /// And a process: its number may be another's by then, or its program another one.
@@ -293,6 +291,9 @@ impl Correlator {
             Event::Drop(drop) => {
                 self.ask_pod(drop.source);
                 self.ask_pod(drop.destination);
+                if drop.at_closed_port() && drop.netns != 0 && self.identity.asked.insert(drop.netns) {
+                    self.wants.push(Want::Listeners { netns: drop.netns });
+                }
                 if self.pod_of_netns(drop.netns).is_none() && drop.netns != 0 && self.identity.asked.insert(drop.netns)
                 {
                     self.wants.push(Want::Netns { netns: drop.netns });
@@ -373,9 +374,9 @@ impl Correlator {
             self.wants.push(Want::Flight);
         }
         let now = self.now;
-        // Verdicts wait for the answers to what was asked just now.
-        let limit = if self.inquire_again() { now.saturating_sub(ANSWER_NS) } else { now };
-        let limit = self.rule_awaited_since().map_or(limit, |since| limit.min(since + symptom::SETTLE_NS - 1));
+        // Verdicts wait for the answers to what was asked just now, until the next tick.
+        let awaited = [self.inquire_again(), self.rule_awaited_since()].into_iter().flatten();
+        let limit = awaited.fold(now, |limit, since| limit.min(since + symptom::SETTLE_NS - 1));
         self.decide(limit, out);
         self.window.expire(now);
         // Ports may be listened on later: ask anew, but not at once.

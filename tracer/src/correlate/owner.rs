@@ -53,8 +53,10 @@ impl Correlator {
     pub fn peer_at(&self, address: SocketAddr) -> Peer {
         let snapshot = &self.snapshot;
         // Every name server answers on 53, whatever the Service calls its protocol.
-        let service = Identity::service_at(snapshot, address, Protocol::Tcp)
-            .or_else(|| Identity::service_at(snapshot, address, Protocol::Udp));
+        let service = self
+            .identity
+            .service_at(snapshot, address, Protocol::Tcp)
+            .or_else(|| self.identity.service_at(snapshot, address, Protocol::Udp));
         if let Some(service) = service {
             let meta = &service.metadata;
             return Peer { namespace: meta.namespace.clone(), name: meta.name.clone() };

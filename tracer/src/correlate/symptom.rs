@@ -4,11 +4,11 @@ use std::net::SocketAddr;
 
 use super::{
     Correlator,
+    around::Around,
     call::Call,
     chain::{Chain, Leaf, call_numbers},
     descend::caller_hop,
     identity::Who,
-    inquiry::Around,
     link::{self, Owner},
     lookup::Lookup,
     window::Id,

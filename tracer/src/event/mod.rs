@@ -309,6 +309,26 @@ impl Drop {
         let core = self.location.as_deref() == Some("nf_hook_slow");
         self.mechanism.as_deref() == Some("conntrack") || (core && self.reason.as_deref() == Some("NETFILTER_DROP"))
     }
+
+    /// Netfilter did it: by its reason, or by its place where the kernel gives none.
+    pub fn by_netfilter(&self) -> bool {
+        match self.reason.as_deref() {
+            Some("NETFILTER_DROP") => true,
+            Some("NOT_SPECIFIED") | None => {
+                matches!(self.mechanism.as_deref(), Some("netfilter" | "nftables" | "iptables" | "xtables"))
+            }
+            Some(_) => false,
+        }
+    }
+
+    /// A SYN that no socket wanted, which the kernel answers with an RST: how kernels before 6.10 tell of a closed port.
+    /// Before 5.17 by its place alone, where sockets' filters drop, too, without an RST (`net/ipv4/tcp_ipv4.c` `tcp_v4_rcv`).
+    pub fn at_closed_port(&self) -> bool {
+        let place = || matches!(self.location.as_deref(), Some("tcp_v4_rcv" | "tcp_v6_rcv"));
+        // SYN without ACK, of IPPROTO_TCP.
+        let syn = self.protocol == 6 && self.tcp_flags & 0x12 == 0x02;
+        syn && self.reason.as_deref().map_or_else(place, |reason| reason == "NO_SOCKET")
+    }
 }
 
 /// An ICMP or ICMPv6 destination-unreachable that this kernel sent, with the packet that caused it.

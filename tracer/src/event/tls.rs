@@ -24,6 +24,9 @@ pub struct Tls {
     pub handshakes_received: u8,
     pub cipher_changes_sent: u8,
     pub cipher_changes_received: u8,
+    /// The client sent an encrypted alert before the server closed.
+    #[serde(default)]
+    pub left: bool,
     /// Records that look like application data.
     pub data_sent: u8,
     pub data_received: u8,
@@ -54,7 +57,7 @@ pub enum Handshake {
 }
 
 impl Tls {
-    /// How the handshake failed, if it failed for certain. `server_closed`: it ended the connection first.
+    /// How the handshake failed, if it failed for certain. `server_closed`: the server ended the connection first.
     pub fn failure(&self, server_closed: bool) -> Option<Handshake> {
         if self.unclear {
             return None;
@@ -89,7 +92,8 @@ impl Tls {
         let tls13 = encrypted
             && FINISHED.contains(&self.first_sent)
             && (self.data_sent == 1 || self.data_sent == 2 && self.last_sent == ENCRYPTED_ALERT);
-        if !server_closed && (tls12 || tls13) {
+        // To a goodbye the server may answer with the first FIN.
+        if (!server_closed || self.left) && (tls12 || tls13) {
             return Some(Handshake::Unused);
         }
         let unfinished = self.data_sent == 0 && self.cipher_changes_sent == 0;
@@ -109,6 +113,7 @@ mod tests {
         not_tls: false,
         http: false,
         unclear: false,
+        left: false,
         handshakes_sent: 1,
         handshakes_received: 1,
         cipher_changes_sent: 1,
@@ -142,8 +147,10 @@ mod tests {
         assert_eq!(Tls { last_sent: 19, ..server }.failure(true), None);
         let left = Tls { data_sent: 2, first_sent: 53, last_sent: 19, ..FLIGHT };
         assert_eq!((left.failure(false), left.failure(true)), (Some(Handshake::Unused), None));
+        assert_eq!(Tls { left: true, ..left }.failure(true), Some(Handshake::Unused));
         let left_tls12 = Tls { handshakes_sent: 3, handshakes_received: 6, data_received: 0, ..FLIGHT };
         assert_eq!((left_tls12.failure(false), left_tls12.failure(true)), (Some(Handshake::Unused), None));
+        assert_eq!(Tls { left: true, ..left_tls12 }.failure(true), Some(Handshake::Unused));
         let unknown_ca = Tls { alert_sent: Some((2, 48)), ..FLIGHT };
         assert_eq!(unknown_ca.failure(false), Some(Handshake::Alert { by_client: true, description: 48 }));
         let closed = Tls { cipher_changes_sent: 0, ..FLIGHT };

@@ -75,13 +75,34 @@ pub fn decode<'a>(stack: impl IntoIterator<Item = Option<&'a str>>) -> Place {
     let outside = frames.iter().position(|frame| mechanism(frame).is_some() || hook(frame).is_some());
     let slow = slow.filter(|slow| outside.is_none_or(|outside| outside > *slow));
     let Some(slow) = slow else {
-        return Place { hook: None, mechanism: frames.iter().find_map(|frame| mechanism(frame)) };
+        return Place { hook: None, mechanism: outside_netfilter(&frames) };
     };
     // The caller stands next to it; a hook named further out is another hook that the packet passed before.
     let hook = frames[slow + 1..].iter().take(3).find_map(|frame| hook(frame));
     let below = &frames[..slow];
     let mechanism = below.iter().find_map(|frame| below_netfilter(frame)).unwrap_or(Mechanism::Netfilter);
     Place { hook, mechanism: Some(mechanism) }
+}
+
+/// A packet passes through some places on its way to others (a bridge, a device): those drop only what they free
+/// themselves.
+fn outside_netfilter(frames: &[&str]) -> Option<Mechanism> {
+    let frees = |frame: &&str| frame.starts_with("kfree_skb") || *frame == "sk_skb_reason_drop";
+    let freed = frames.iter().position(frees).unwrap_or(0);
+    let nearest = freed + frames[freed..].iter().take_while(|frame| frees(frame)).count();
+    // A queue frees what it has no room for as a list (`net/core/dev.c` `__dev_xmit_skb`).
+    if frames[..nearest].contains(&"kfree_skb_list") {
+        return Some(Mechanism::Qdisc);
+    }
+    let mut places = frames.iter().enumerate().filter(|(index, frame)| *index == nearest || !passes_on(frame));
+    places.find_map(|(_, frame)| mechanism(frame))
+}
+
+fn passes_on(frame: &str) -> bool {
+    matches!(
+        frame,
+        "__netif_receive_skb_core" | "__dev_queue_xmit" | "__dev_xmit_skb" | "ip_finish_output" | "ip6_finish_output"
+    )
 }
 
 /// The caller of netfilter.
@@ -119,8 +140,7 @@ fn mechanism(frame: &str) -> Option<Mechanism> {
     Some(match frame {
         "nf_reinject" | "nfqnl_reinject" => Mechanism::Nfqueue,
         "__netif_receive_skb_core" | "sch_handle_ingress" | "tcf_qevent_handle" => Mechanism::TcIngress,
-        "sch_handle_egress" => Mechanism::TcEgress,
-        "__dev_queue_xmit" | "__dev_xmit_skb" => Mechanism::TcEgress,
+        "sch_handle_egress" | "__dev_queue_xmit" | "__dev_xmit_skb" | "netkit_xmit" => Mechanism::TcEgress,
         "bpf_xdp_link_xmit" | "do_xdp_generic" | "netif_receive_generic_xdp" | "bpf_prog_run_generic_xdp" => {
             Mechanism::Xdp
         }
@@ -227,6 +247,8 @@ mod tests {
         Some(NetfilterHook::Forward),
         Mechanism::Nftables
     )]
+    #[case::old_queue("kfree_skb kfree_skb_list __dev_queue_xmit ip_finish_output2", None, Mechanism::Qdisc)]
+    #[case::netkit("kfree_skb_reason netkit_xmit dev_hard_start_xmit __dev_queue_xmit", None, Mechanism::TcEgress)]
     #[case::cgroup("kfree_skb_reason ip_finish_output ip_output", None, Mechanism::CgroupBpf)]
     fn frames(#[case] stack: &str, #[case] hook: Option<NetfilterHook>, #[case] mechanism: Mechanism) {
         // The first address is the program's own, and unknown.
@@ -238,5 +260,11 @@ mod tests {
     fn nothing_known_is_nothing_said() {
         assert_eq!(decode([None, Some("unix_stream_connect")]), Place::default());
         assert_eq!(decode([]), Place::default());
+        for stack in [
+            "kfree_skb_reason veth_xmit dev_hard_start_xmit __dev_queue_xmit ip_finish_output2 ip_finish_output",
+            "sk_skb_reason_drop br_handle_frame __netif_receive_skb_core",
+        ] {
+            assert_eq!(decode(stack.split(' ').map(Some)), Place::default(), "{stack}");
+        }
     }
 }

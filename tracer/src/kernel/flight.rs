@@ -1,6 +1,6 @@
 //! The flight recorder: exchanges that went well, kept in a ring that the programs overwrite, read only when needed.
 //!
-//! The array is mapped into memory while it is read, and only then: its pages would count as resident. Each CPU has a lane of its own: slot `(number << cpu_bits | cpu) % FLIGHT_RECORDS`,
+//! The array is mapped into memory while it is read, and only then: its pages would count as resident. Each CPU has a lane of its own: one piece of the array, filled in turn,
 //! where `number` counts that CPU's records from 1 (its value of [`Stat::Flight`] is the last one claimed). A record's
 //! `sequence` is its number when complete and something else while it is written or after it was overwritten, so a copy
 //! is good if it was the number before and after.
@@ -92,7 +92,7 @@ impl Flight {
             let again = std::mem::take(&mut lane.unfinished);
             let retries = again.len();
             for (index, number) in again.into_iter().chain(numbers).enumerate() {
-                let slot = ((number << self.cpu_bits) | u64::from(lane.cpu)) % RECORDS;
+                let slot = (u64::from(lane.cpu) * length + number % length) % RECORDS;
                 match memory.copy(slot, number) {
                     Copied::Complete(record) => f(&record),
                     Copied::Unfinished if index >= retries => lane.unfinished.push(number),

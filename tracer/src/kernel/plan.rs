@@ -193,14 +193,22 @@ pub const HOOKS: &[Hook] = &[
     },
 ];
 
-/// What an attached hook can't tell, where its tracepoint has fewer arguments than in the newest kernels.
+/// What an attached hook can't tell, where its tracepoint has fewer arguments than in the newest kernels, and which causes
+/// suffer.
 pub fn lacks(hook: &str, arguments: u32) -> Option<&'static str> {
     match (hook, arguments) {
         ("kfree_skb", 1..3) => Some(
-            "this kernel gives no reason of a drop: only drops by netfilter are told from others, by their place in its code",
+            "this kernel gives no reason of a drop, nor the socket it was for: only the place in the kernel's code tells \
+             what dropped it (causes found less often: firewall-drop by reverse paths and by filters of sockets)",
         ),
-        ("kfree_skb", 3) => Some("this kernel doesn't say which socket a dropped packet was for"),
-        ("tcp_send_reset", 1..3) => Some("this kernel doesn't tell of a closed port's resets, nor why one was sent"),
+        ("kfree_skb", 3) => Some(
+            "this kernel doesn't say which socket a dropped packet was for (causes found less often: firewall-drop by \
+             filters of sockets)",
+        ),
+        ("tcp_send_reset", 1..3) => Some(
+            "this kernel doesn't say why it sent a reset, nor tell of a closed port's resets: the drop of what they answer \
+             tells of those",
+        ),
         _ => None,
     }
 }
@@ -220,6 +228,18 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Leaves out all hooks but these, unless there are none.
+    pub fn keep_only(&mut self, wanted: &[String]) {
+        if wanted.is_empty() {
+            return;
+        }
+        let (keep, leave) = std::mem::take(&mut self.attach)
+            .into_iter()
+            .partition(|hook: &&Hook| wanted.iter().any(|name| name == hook.name));
+        self.attach = keep;
+        self.skipped.extend(leave.into_iter().map(|hook| Skipped { hook, reason: "not asked for".to_owned() }));
+    }
+
     /// Essential hooks that this kernel can't have.
     pub fn missing_essential(&self) -> impl Iterator<Item = &Skipped> {
         self.skipped.iter().filter(|skipped| skipped.hook.essential)
@@ -262,6 +282,16 @@ mod tests {
         assert_eq!(skipped, ["icmp_send", "inet_sk_error_report"]);
         assert_eq!(plan.missing_essential().count(), 0);
         assert!(plan.skipped[0].reason.contains("icmp_send"));
+    }
+
+    #[test]
+    fn only_what_is_asked_for() {
+        let mut plan = plan(|_| true, true);
+        plan.keep_only(&[]);
+        assert_eq!(plan.attach.len(), HOOKS.len(), "nothing is asked for in particular");
+        plan.keep_only(&["egress".to_owned(), "ingress".to_owned()]);
+        let attached: Vec<_> = plan.attach.iter().map(|hook| hook.name).collect();
+        assert_eq!((attached, plan.skipped.len()), (vec!["egress", "ingress"], HOOKS.len() - 2));
     }
 
     #[test]

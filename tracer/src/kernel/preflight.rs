@@ -102,7 +102,7 @@ pub fn run(root: &HostRoot) -> Report {
     let mount = cgroups::find_mount(root);
     report.features.cgroup2 = mount.is_ok();
     report.checks.push(cgroup(mount));
-    report.checks.extend(capabilities(report.features.release));
+    report.checks.extend(capabilities(super::features::release().0));
     report
         .checks
         .push(lockdown(&std::fs::read_to_string(root.path("/sys/kernel/security/lockdown")).unwrap_or_default()));

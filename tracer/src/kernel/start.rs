@@ -37,11 +37,13 @@ pub struct Options {
     pub min_status: u16,
     /// Every exchange is an event, not only failures.
     pub all_requests: bool,
+    /// Attach these hooks only, to measure what each costs; all of them where it is empty.
+    pub hooks: Vec<String>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { host_root: HostRoot::default(), cgroup: None, min_status: 500, all_requests: false }
+        Self { host_root: HostRoot::default(), cgroup: None, min_status: 500, all_requests: false, hooks: Vec::new() }
     }
 }
 
@@ -97,6 +99,7 @@ impl Kernel {
     pub fn start(object: &[u8], options: &Options) -> Result<Self, StartError> {
         object::check(object)?;
         let Report { checks, features, offsets, mut plan, missing_offsets } = preflight::run(&options.host_root);
+        plan.keep_only(&options.hooks);
         let missing: Vec<String> =
             checks.iter().filter(|check| check.status == Status::Missing).map(sentence).collect();
         // Without offsets there is always a failed check that says so.
@@ -118,6 +121,8 @@ impl Kernel {
         let rings = Rings::new(ring(&mut ebpf, "FAILURES")?, ring(&mut ebpf, "EVENTS")?);
         fill_drop_actions(&mut ebpf, &features)?;
         attach::attach(&mut ebpf, &mut plan, &directory)?;
+
+        return_memory();
 
         let session = Session { ebpf, plan, features, missing_offsets, missing_privileges, cgroup_mount, cgroup };
         Ok(Self { session, rings, flight, tables, symbols: Symbols::new() })
@@ -231,6 +236,15 @@ fn raise_memlock(release: (u32, u32)) {
     // SAFETY: a valid pointer to a limit; it changes this process only.
     if unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &limit) } != 0 {
         tracing::warn!(error = %std::io::Error::last_os_error(), "cannot raise the locked-memory limit");
+    }
+}
+
+/// Gives back what parsing the kernel's types and the object took: glibc's allocator would keep it.
+fn return_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: frees nothing that is in use.
+    unsafe {
+        libc::malloc_trim(0);
     }
 }
 

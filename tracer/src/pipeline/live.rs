@@ -369,12 +369,15 @@ fn notes(session: &kernel::Session) -> Vec<String> {
         }
         note
     });
+    let attached = session.plan.attach.iter();
+    let partly =
+        attached.filter_map(|hook| session.features.lacks(hook).map(|lost| format!("hook {}: {lost}", hook.name)));
     let fields = session.missing_offsets.iter().map(|missing| format!("no {}: {}", missing.field, missing.costs));
     let partial = (!session.cgroup_mount.is_root).then(|| {
         let mount = session.cgroup_mount.path.display();
         format!("{mount} shows only a part of the cgroup tree: other containers are not seen")
     });
-    hooks.chain(fields).chain(session.missing_privileges.iter().cloned()).chain(partial).collect()
+    hooks.chain(partly).chain(fields).chain(session.missing_privileges.iter().cloned()).chain(partial).collect()
 }
 
 fn ready(session: &kernel::Session, core: &Options, snapshot: &Snapshot) -> Ready {

@@ -5,11 +5,12 @@ mod around;
 mod incident;
 mod judgement;
 mod pod_state;
+mod routes;
 mod rules;
 mod unread;
 
 use crate::{
-    correlate::{Chain, Leaf, Nodes},
+    correlate::{Chain, Nodes},
     event::Ktime,
     k8s::snapshot::Snapshot,
 };
@@ -26,8 +27,6 @@ pub(crate) struct Context<'a> {
     pub(crate) lost: u64,
     /// When the last of them were.
     pub(crate) lost_at: Option<Ktime>,
-    /// When a look at the node was last left out.
-    pub(crate) skipped_at: Option<Ktime>,
     pub(crate) wall_offset_ns: i64,
     /// Resources of the cluster that couldn't be read, or not all of them.
     pub(crate) unread: Vec<&'a str>,
@@ -89,6 +88,7 @@ pub(crate) fn judge(chain: &Chain<'_>, context: &Context<'_>) -> Judgement {
     let mut judgement = found.unwrap_or_else(|| rules::unknown(chain, context));
     judgement.evidence.extend(state_of_origin(&judgement, context));
     around::attach(&mut judgement, chain, context);
+    routes::attach(&mut judgement, chain, context);
     unread::attach(&mut judgement, context);
     // A chain is as certain as its weakest link.
     for link in &chain.links {
@@ -99,12 +99,11 @@ pub(crate) fn judge(chain: &Chain<'_>, context: &Context<'_>) -> Judgement {
         };
     }
     // What the container lacked would have been a cause of its own.
-    let unlooked = matches!(chain.leaf, Leaf::Server(_)) && chain.around.resources.is_none();
     let blames_the_server = [cause::APP_ERROR, cause::UPSTREAM_TIMEOUT].contains(&judgement.cause);
-    if unlooked && blames_the_server && context.skipped_at.is_some_and(|at| at >= chain.since) {
+    if let Some(left_out) = chain.around.left_out.filter(|_| blames_the_server) {
         judgement.confidence *= 0.5;
         let text = "the node wasn't looked at: too many failures at once".to_owned();
-        judgement.evidence.push(evidence("coverage", context.skipped_at.and_then(|at| context.at(at)), text));
+        judgement.evidence.push(evidence("coverage", context.at(left_out), text));
     }
     if context.lost_at.is_some_and(|at| at >= chain.since) {
         let rests = ON_ABSENCE.contains(&judgement.cause);

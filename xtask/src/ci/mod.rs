@@ -5,7 +5,9 @@ use std::process::Command;
 use anyhow::{Result, bail};
 
 use crate::cargo::{self, cargo};
+use crate::linking::Linking;
 use crate::steps::Steps;
+use crate::storm::Storm;
 use crate::{Output, demo, deploy, ebpf_toolchain, setup, test};
 
 mod hygiene;
@@ -24,6 +26,8 @@ pub(crate) fn run() -> Result<()> {
     static_checks(&mut steps)?;
     test::all(&mut steps, &[])?;
     steps.step("demo", || demo::check(Output::Json))?;
+    steps.step("linking", Linking::check)?;
+    steps.step("storm", Storm::check)?;
     steps.step("deploy", deploy::check)?;
     steps.step("container", deploy::container::check_debug)?;
     steps.step("generated files", || unchanged(&before))?;

@@ -1,7 +1,7 @@
 #!/bin/sh
 # The first process of a virtual machine that `cargo xtask kernels` boots. What is to be known goes to the second serial
 # line, each part between `@@ begin NAME` and `@@ end NAME EXIT-CODE`; the kernel's own messages go to the first.
-export PATH=/usr/sbin:/usr/bin:/sbin:/bin
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin NO_COLOR=1
 mount -t proc proc /proc
 mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev
@@ -37,10 +37,18 @@ ip link set lo up
 part release 10 uname -r
 part doctor 60 tracer doctor -o json
 part capture 120 tracer capture --duration 1s -o json
-if [ "$TESTS" = yes ]; then
+if [ "$CGROUPS" = v1 ]; then
+    # What it advised.
+    mkdir -p /sys/fs/cgroup/unified && mount -t cgroup2 none /sys/fs/cgroup/unified
+    part advised 120 tracer capture --duration 1s -o json
+fi
+case $TESTS in
+all)
     part hook-tests 400 hook-tests --test-threads=2
     part demo 200 tracer-demo --tracer /usr/bin/tracer -o json
-fi
+    ;;
+short) part demo 200 tracer-demo --tracer /usr/bin/tracer -o json --fault 'wrong selector' ;;
+esac
 part oops 10 sh -c 'dmesg | grep -E "BUG:|WARNING:|Oops:|Kernel panic" || true'
 sync
 echo b >/proc/sysrq-trigger

@@ -17,6 +17,9 @@ pub(super) struct Column {
     release: String,
     hooks: Vec<(String, State)>,
     tests: String,
+    failed: Vec<String>,
+    /// The hook tests of sockets older than the tracer passed.
+    existing: bool,
     faults: BTreeMap<String, bool>,
 }
 
@@ -51,13 +54,15 @@ impl Column {
             };
             Some((name, state))
         };
-        let result =
-            parts.get("hook-tests").and_then(|(text, _)| text.lines().find(|it| it.starts_with("test result:")));
+        let tests = parts.get("hook-tests").map_or("", |(text, _)| text);
+        let result = tests.lines().find(|it| it.starts_with("test result:"));
         let faults = lines("demo").into_iter().filter(|line| line["type"] == "fault");
         Ok(Self {
             release: release.to_owned(),
             hooks: lines("doctor").iter().filter_map(hook).collect(),
             tests: result.map_or_else(|| "no result".to_owned(), counts),
+            failed: failed(tests),
+            existing: passed(tests, "existing::"),
             faults: faults.filter_map(|it| Some((it["fault"].as_str()?.to_owned(), it["ok"] == true))).collect(),
         })
     }
@@ -77,8 +82,21 @@ fn counts(line: &str) -> String {
     format!("{passed} of {}", passed + failed)
 }
 
-/// The whole document.
-pub(super) fn document(columns: &[Column]) -> String {
+/// Whether all tests of a group passed, and there are any.
+fn passed(text: &str, group: &str) -> bool {
+    let of_group = || text.lines().filter_map(|line| line.strip_prefix("test ")?.strip_prefix(group));
+    of_group().next().is_some() && of_group().all(|line| line.ends_with(" ... ok"))
+}
+
+/// Names of the tests that failed: the last list before the result, one a line.
+fn failed(text: &str) -> Vec<String> {
+    let list = text.rsplit_once("\nfailures:\n").map_or("", |(_, list)| list);
+    let names = list.lines().map_while(|line| line.strip_prefix("    "));
+    names.map(str::to_owned).collect()
+}
+
+/// The whole document: kernels, and what nodes say that lack something.
+pub(super) fn document(columns: &[Column], degraded: &[(&str, Parts)]) -> String {
     let mut text = HEAD.to_owned();
     row(&mut text, "", columns.iter().map(|column| column.release.clone()));
     row(&mut text, "---", columns.iter().map(|_| "---".to_owned()));
@@ -96,7 +114,16 @@ pub(super) fn document(columns: &[Column]) -> String {
             .collect();
         row(&mut text, &format!("`{hook}`"), cells.into_iter());
     }
-    row(&mut text, "hook tests", columns.iter().map(|column| column.tests.clone()));
+    let tests: Vec<_> = columns
+        .iter()
+        .map(|Column { tests, failed, .. }| match failed.as_slice() {
+            [] => tests.clone(),
+            failed => format!("{tests}{}", note(&mut notes, "hook tests", &format!("failed: {}", failed.join(", ")))),
+        })
+        .collect();
+    row(&mut text, "hook tests", tests.into_iter());
+    let existing = |column: &Column| if column.existing { "known" } else { "**not known**" }.to_owned();
+    row(&mut text, "sockets older than the tracer", columns.iter().map(existing));
     let faults: Vec<_> = columns.first().map(|column| column.faults.keys().collect()).unwrap_or_default();
     for fault in faults {
         let cell = |column: &Column| match column.faults.get(fault) {
@@ -108,6 +135,14 @@ pub(super) fn document(columns: &[Column]) -> String {
     text.push_str("\nWhat the numbers cost:\n\n");
     for (number, (hook, detail)) in (1..).zip(&notes) {
         let _ = writeln!(text, "{number}. `{hook}`: {detail}");
+    }
+    text.push_str("\nNodes that lack what nothing works without; each ends with exit code 3, and says why:\n\n");
+    for (name, parts) in degraded {
+        let said =
+            parts.get("capture").and_then(|(text, _)| text.lines().find_map(|line| line.strip_prefix("error: ")));
+        let ran = parts.get("advised").is_some_and(|(_, code)| *code == 0);
+        let then = if ran { " Once that is done, it runs." } else { "" };
+        let _ = writeln!(text, "- {name}: \"{}\".{then}", said.unwrap_or("not tried"));
     }
     text
 }
@@ -136,6 +171,16 @@ mod tests {
     }
 
     #[test]
+    fn names_of_failed_tests() {
+        let text =
+            "failures:\n\n---- a::b stdout ----\nleft\n\n\nfailures:\n    a::b\n    c::d\n\ntest result: FAILED.";
+        assert_eq!(failed(text), ["a::b", "c::d"]);
+        assert!(failed("test result: ok.").is_empty());
+        let text = "test a::b ... ok\ntest c::d ... FAILED\n";
+        assert!(passed(text, "a::") && !passed(text, "c::") && !passed(text, "e::"));
+    }
+
+    #[test]
     fn a_column_from_what_was_printed() {
         let parts = Parts::from([
             ("capture".to_owned(), (r#"{"type":"ready","hooks":["a","b"],"skipped":["c"]}"#.to_owned(), 0)),
@@ -149,7 +194,7 @@ mod tests {
                 ),
             ),
         ]);
-        let text = document(&[Column::new(&parts).unwrap()]);
+        let text = document(&[Column::new(&parts).unwrap()], &[]);
         assert!(text.contains("| `a` | works |") && text.contains("| `b` | degraded (1) |"), "{text}");
         assert!(text.contains("| `c` | absent (2) |") && text.contains("2. `c`: gone"), "{text}");
     }

@@ -59,6 +59,15 @@ pub(crate) fn kernels() -> Result<()> {
     apt::install(&tools::packages(&missing), &tools::reasons(&missing))
 }
 
+/// What generates load, and what does by system calls what the tracer does by packets; only the benchmark needs it.
+pub(crate) fn load() -> Result<()> {
+    let missing = tools::missing_for_load();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    apt::install(&tools::packages(&missing), &tools::reasons(&missing))
+}
+
 /// A compiler of Go, which only the measurement of linking needs.
 pub(crate) fn go() -> Result<()> {
     if has_program("go") {

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::Stdio;
 
+use super::has_program;
 use crate::cargo;
 
 /// Which tools are asked for.
@@ -52,6 +53,12 @@ const KERNELS: &[Tool] = &[
     tool("depmod", &["--version"], "kmod", "to list their modules"),
 ];
 
+const LOAD: &[Tool] = &[
+    tool("taskset", &["--version"], "util-linux", "to keep servers and clients on their processors"),
+    tool("wrk", &["--version"], "wrk", "to saturate servers"),
+    tool("bpftrace", &["--version"], "bpftrace", "to capture at system calls, for comparison"),
+];
+
 const fn tool(name: &'static str, check: &'static [&'static str], package: &'static str, reason: &'static str) -> Tool {
     Tool { name, check, package, reason }
 }
@@ -86,6 +93,11 @@ pub(super) fn missing(scope: Scope) -> Vec<&'static Tool> {
 
 pub(super) fn missing_for_kernels() -> Vec<&'static Tool> {
     KERNELS.iter().filter(|tool| !tool.works()).collect()
+}
+
+pub(super) fn missing_for_load() -> Vec<&'static Tool> {
+    // `wrk` gives its version with the exit code of a wrong call.
+    LOAD.iter().filter(|tool| !has_program(tool.name)).collect()
 }
 
 pub(super) fn packages(tools: &[&Tool]) -> Vec<&'static str> {

@@ -57,6 +57,7 @@ fn tls(wire: &WireTls) -> Tls {
         alert_received: alert(wire.alert[1]),
         not_tls: is(tls_flag::NOT_TLS),
         http: is(tls_flag::HTTP),
+        left: is(tls_flag::ALERT_SENT),
         unclear: is(tls_flag::LOST | tls_flag::DONE),
         handshakes_sent: wire.handshakes[0],
         handshakes_received: wire.handshakes[1],

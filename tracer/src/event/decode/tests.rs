@@ -315,3 +315,17 @@ fn total_on_garbage() {
     let short = &exchange(HEAD, |_| {})[..1000];
     assert!(matches!(decode(short, &mut NoNames), Err(DecodeError::Short { found: 1000, .. })));
 }
+
+#[test]
+fn a_flight_record_without_a_status_is_an_opaque_connection() {
+    let mut record = FlightRecord::new_zeroed();
+    record.cgroup_id = 7;
+    record.role = role::CLIENT;
+    record.flags = protocol::TLS;
+    (record.born_ns, record.start_ns, record.read_ns, record.response_ns) = (1, 2, 9, 8);
+    let Record { at: 9, event: Event::OpaqueConnection(it) } = flight(&record).unwrap() else { panic!() };
+    assert_eq!((it.cgroup, it.tls, it.start_ns, it.last_ns, it.connector), (7, true, 2, 9, None));
+    record.start_ns = 0;
+    let Event::OpaqueConnection(it) = flight(&record).unwrap().event else { panic!() };
+    assert_eq!(it.start_ns, 1, "older than the tracer");
+}

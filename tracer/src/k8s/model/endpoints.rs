@@ -1,5 +1,6 @@
 //! Who answers for a Service: `EndpointSlice` (discovery.k8s.io/v1) and the older `Endpoints`.
 
+use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 
 use super::{Metadata, Protocol};
@@ -9,8 +10,8 @@ use super::{Metadata, Protocol};
 pub struct EndpointSlice {
     pub metadata: Metadata,
     /// `IPv4`, `IPv6` or `FQDN`.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub address_type: String,
+    #[serde(skip_serializing_if = "CompactString::is_empty")]
+    pub address_type: CompactString,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub endpoints: Vec<SliceEndpoint>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -20,17 +21,17 @@ pub struct EndpointSlice {
 impl EndpointSlice {
     /// The Service it belongs to; a slice without the label belongs to none.
     pub fn service_name(&self) -> Option<&str> {
-        self.metadata.labels.get("kubernetes.io/service-name").map(String::as_str)
+        self.metadata.labels.get("kubernetes.io/service-name")
     }
 }
 
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct SliceEndpoint {
-    pub addresses: Vec<String>,
+    pub addresses: Vec<CompactString>,
     pub conditions: EndpointConditions,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub node_name: Option<String>,
+    pub node_name: Option<CompactString>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target_ref: Option<TargetRef>,
 }
@@ -50,8 +51,8 @@ pub struct EndpointConditions {
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct EndpointSlicePort {
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub name: String,
+    #[serde(skip_serializing_if = "CompactString::is_empty")]
+    pub name: CompactString,
     /// Absent: every port.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub port: Option<u16>,
@@ -61,11 +62,11 @@ pub struct EndpointSlicePort {
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct TargetRef {
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub kind: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub namespace: String,
-    pub name: String,
+    #[serde(skip_serializing_if = "CompactString::is_empty")]
+    pub kind: CompactString,
+    #[serde(skip_serializing_if = "CompactString::is_empty")]
+    pub namespace: CompactString,
+    pub name: CompactString,
 }
 
 /// The older form, one object per Service with the Service's name.

@@ -32,8 +32,8 @@ pub struct Event {
 impl Event {
     /// When it last happened, as the API wrote it.
     pub fn last_seen(&self) -> Option<&str> {
-        let metadata = &self.metadata.creation_timestamp;
-        [&self.last_timestamp, &self.event_time, &self.first_timestamp, metadata].into_iter().find_map(Option::as_deref)
+        let own = [&self.last_timestamp, &self.event_time, &self.first_timestamp];
+        own.into_iter().find_map(Option::as_deref).or(self.metadata.creation_timestamp.as_deref())
     }
 }
 

@@ -1,11 +1,11 @@
 //! Metadata shared by every kind.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 
-/// Labels and selectors, in key order so that every output is deterministic.
-pub type Labels = BTreeMap<String, String>;
+use super::Labels;
 
 /// Annotations that say something the tracer uses; the others (last-applied-configuration is often larger than the
 /// object itself) are not kept.
@@ -21,21 +21,27 @@ pub struct Metadata {
     pub uid: String,
     #[serde(skip_serializing_if = "Labels::is_empty")]
     pub labels: Labels,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "kept_annotations")]
-    pub annotations: BTreeMap<String, String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub owner_references: Vec<OwnerReference>,
+    #[serde(skip_serializing_if = "Labels::is_empty", deserialize_with = "kept_annotations")]
+    pub annotations: Labels,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    pub owner_references: Arc<[OwnerReference]>,
     /// RFC 3339 in UTC as the API server writes it, which makes it sort as text.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub creation_timestamp: Option<String>,
+    pub creation_timestamp: Option<CompactString>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub deletion_timestamp: Option<String>,
+    pub deletion_timestamp: Option<CompactString>,
 }
 
 impl Metadata {
     /// The owner that manages the object, else the first one listed.
     pub fn controller(&self) -> Option<&OwnerReference> {
         self.owner_references.iter().find(|owner| owner.controller).or_else(|| self.owner_references.first())
+    }
+
+    /// Uses the other's memory for what is the same.
+    pub(super) fn share(&mut self, other: &Self) {
+        self.labels.share(&other.labels);
+        share(&mut self.owner_references, &other.owner_references);
     }
 }
 
@@ -55,14 +61,14 @@ pub struct OwnerReference {
 #[serde(rename_all = "camelCase", default)]
 pub struct Condition {
     #[serde(rename = "type")]
-    pub kind: String,
-    pub status: String,
+    pub kind: CompactString,
+    pub status: CompactString,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
+    pub reason: Option<CompactString>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub message: Option<String>,
+    pub message: Option<CompactString>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub last_transition_time: Option<String>,
+    pub last_transition_time: Option<CompactString>,
 }
 
 impl Condition {
@@ -71,8 +77,14 @@ impl Condition {
     }
 }
 
-fn kept_annotations<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, String>, D::Error> {
-    let mut annotations = BTreeMap::<String, String>::deserialize(deserializer)?;
-    annotations.retain(|key, _| KEPT_ANNOTATIONS.contains(&key.as_str()));
-    Ok(annotations)
+/// Pods of one template differ in few parts.
+pub(super) fn share<T: PartialEq>(own: &mut Arc<[T]>, other: &Arc<[T]>) {
+    if own == other {
+        own.clone_from(other);
+    }
+}
+
+fn kept_annotations<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Labels, D::Error> {
+    let annotations = Labels::deserialize(deserializer)?;
+    Ok(annotations.iter().filter(|(key, _)| KEPT_ANNOTATIONS.contains(key)).collect())
 }

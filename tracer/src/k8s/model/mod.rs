@@ -10,6 +10,7 @@
 mod controller;
 mod endpoints;
 mod event;
+mod labels;
 mod meta;
 mod network_policy;
 mod node;
@@ -17,6 +18,7 @@ mod object;
 mod other;
 mod pod;
 mod port;
+mod route;
 mod service;
 
 pub use controller::{Controller, ControllerKind, ControllerSpec, PodTemplate};
@@ -25,7 +27,8 @@ pub use endpoints::{
     Endpoints, SliceEndpoint, TargetRef,
 };
 pub use event::{Event, EventSource, ObjectReference};
-pub use meta::{Condition, Labels, Metadata, OwnerReference};
+pub use labels::Labels;
+pub use meta::{Condition, Metadata, OwnerReference};
 pub use network_policy::{
     EgressRule, IngressRule, IpBlock, LabelSelector, NetworkPolicy, NetworkPolicySpec, Operator, Peer, PolicyPort,
     PolicyType, Requirement,
@@ -38,4 +41,5 @@ pub use pod::{
     PodIp, PodSpec, PodStatus, Probe, Resources, Running, TcpSocketAction, Terminated, Waiting,
 };
 pub use port::{PortRef, Protocol};
+pub use route::Route;
 pub use service::{LoadBalancerIngress, LoadBalancerStatus, Service, ServicePort, ServiceSpec, ServiceStatus};

@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::route::routes;
 use super::{
     Controller, EndpointSlice, Endpoints, Event, Metadata, Namespace, NetworkPolicy, Node, OtherObject, Pod, Service,
 };
@@ -79,7 +80,9 @@ impl Object {
             ("apps/v1", "DaemonSet" | "Deployment" | "ReplicaSet" | "StatefulSet")
             | ("batch/v1", "CronJob" | "Job") => Self::Controller(decode(value)?),
             (version, kind) if OtherObject::is_read(version, kind) => {
+                let routes = routes(kind, &value);
                 let mut other = decode::<OtherObject>(value)?;
+                other.routes = routes;
                 other.metadata.trim();
                 Self::Other(other)
             }

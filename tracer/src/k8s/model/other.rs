@@ -1,8 +1,8 @@
-//! Kinds that are known by name only: named beside a verdict, never judged by.
+//! Kinds of which little more than the name is known: named beside a verdict, never judged by.
 
 use serde::{Deserialize, Serialize};
 
-use super::{Labels, Metadata};
+use super::{Metadata, Route};
 
 /// Kinds with their API groups. Not every cluster has them, and none is needed.
 const KINDS: [(&str, &str); 11] = [
@@ -19,13 +19,15 @@ const KINDS: [(&str, &str); 11] = [
     ("GlobalNetworkPolicy", "projectcalico.org"),
 ];
 
-/// An object of which only its name is kept.
+/// An object of which only its name is kept, and where it sends requests.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct OtherObject {
     pub api_version: String,
     pub kind: String,
     pub metadata: Metadata,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub routes: Vec<Route>,
 }
 
 impl OtherObject {
@@ -49,9 +51,7 @@ impl OtherObject {
 impl Metadata {
     /// Leaves the name.
     pub(super) fn trim(&mut self) {
-        self.labels = Labels::new();
-        self.annotations.clear();
-        self.owner_references = Vec::new();
-        (self.creation_timestamp, self.deletion_timestamp) = (None, None);
+        let Self { namespace, name, uid, .. } = std::mem::take(self);
+        *self = Self { namespace, name, uid, ..Self::default() };
     }
 }

@@ -1,10 +1,13 @@
 //! Pods and the state of their containers.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
+use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::meta::share;
 use super::{Condition, Metadata, PortRef, Protocol};
 
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
@@ -50,6 +53,13 @@ impl Pod {
             && self.status.conditions.iter().any(|condition| condition.kind == "Ready" && condition.is_true())
     }
 
+    /// Uses the other's memory for what is the same: all but names and states, where both are of one template.
+    pub(in crate::k8s) fn share(&mut self, other: &Self) {
+        self.metadata.share(&other.metadata);
+        share(&mut self.spec.containers, &other.spec.containers);
+        share(&mut self.spec.init_containers, &other.spec.init_containers);
+    }
+
     /// The status of a container, wherever it is listed.
     pub fn container_status(&self, name: &str) -> Option<&ContainerStatus> {
         let status = &self.status;
@@ -64,9 +74,9 @@ pub struct PodSpec {
     pub host_network: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub node_name: Option<String>,
-    pub containers: Vec<Container>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub init_containers: Vec<Container>,
+    pub containers: Arc<[Container]>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    pub init_containers: Arc<[Container]>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
@@ -202,8 +212,8 @@ impl Limits {
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct PodStatus {
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub phase: String,
+    #[serde(skip_serializing_if = "CompactString::is_empty")]
+    pub phase: CompactString,
     #[serde(rename = "podIP", skip_serializing_if = "Option::is_none", deserialize_with = "address")]
     pub pod_ip: Option<IpAddr>,
     #[serde(rename = "podIPs", skip_serializing_if = "Vec::is_empty")]
@@ -211,9 +221,9 @@ pub struct PodStatus {
     #[serde(rename = "hostIP", skip_serializing_if = "Option::is_none", deserialize_with = "address")]
     pub host_ip: Option<IpAddr>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
+    pub reason: Option<CompactString>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub message: Option<String>,
+    pub message: Option<CompactString>,
     /// Without those that are true of every running pod and so say nothing.
     #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "telling_conditions")]
     pub conditions: Vec<Condition>,
@@ -233,10 +243,10 @@ pub struct PodIp {
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ContainerStatus {
-    pub name: String,
+    pub name: CompactString,
     /// `runtime://id`, as the kubelet reports it.
     #[serde(rename = "containerID", skip_serializing_if = "Option::is_none")]
-    pub container_id: Option<String>,
+    pub container_id: Option<CompactString>,
     pub ready: bool,
     /// Whether the startup probe has succeeded, where there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -261,7 +271,7 @@ impl ContainerStatus {
 #[serde(rename_all = "camelCase", default)]
 pub struct ContainerState {
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub waiting: Option<Waiting>,
+    pub waiting: Option<Box<Waiting>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub running: Option<Running>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -278,17 +288,14 @@ impl ContainerState {
 #[serde(rename_all = "camelCase", default)]
 pub struct Waiting {
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
+    pub reason: Option<CompactString>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub message: Option<String>,
+    pub message: Option<CompactString>,
 }
 
+/// Says by its presence all that is used of it.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct Running {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub started_at: Option<String>,
-}
+pub struct Running {}
 
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -297,13 +304,11 @@ pub struct Terminated {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub signal: Option<i32>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
+    pub reason: Option<CompactString>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub message: Option<String>,
+    pub message: Option<CompactString>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub started_at: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub finished_at: Option<String>,
+    pub finished_at: Option<CompactString>,
 }
 
 /// An address that may be written as an empty string while the pod has none.
@@ -332,6 +337,11 @@ fn telling_conditions<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Resu
     const USUAL: [&str; 4] = ["ContainersReady", "Initialized", "PodReadyToStartContainers", "PodScheduled"];
     let mut conditions = Vec::<Condition>::deserialize(deserializer)?;
     conditions.retain(|condition| !(condition.is_true() && USUAL.contains(&condition.kind.as_str())));
+    // Only what isn't so is ever dated.
+    conditions
+        .iter_mut()
+        .filter(|condition| condition.is_true())
+        .for_each(|condition| condition.last_transition_time = None);
     conditions.shrink_to_fit();
     Ok(conditions)
 }

@@ -67,9 +67,8 @@ fn describe(party: Party<'_>, seen_from: Option<&str>) -> String {
 /// The labels that tell a pod from pods of other workloads, as a reader would write them into a rule.
 pub(super) fn identifying_labels(pod: &Pod) -> Labels {
     let labels = &pod.metadata.labels;
-    if let Some((key, value)) = TELLING.iter().find_map(|key| labels.get_key_value(*key)) {
-        return Labels::from([(key.clone(), value.clone())]);
+    if let Some(told) = TELLING.iter().find_map(|key| Some((*key, labels.get(key)?))) {
+        return Labels::from_iter([told]);
     }
-    let of_workload = labels.iter().filter(|(key, _)| !OF_ONE_COPY.contains(&key.as_str()));
-    of_workload.map(|(key, value)| (key.clone(), value.clone())).collect()
+    labels.iter().filter(|(key, _)| !OF_ONE_COPY.contains(key)).collect()
 }

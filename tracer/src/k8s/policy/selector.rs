@@ -14,7 +14,7 @@ pub fn selector_matches(selector: &LabelSelector, labels: &Labels) -> bool {
     match_labels.iter().all(|(key, value)| labels.get(key) == Some(value))
         && match_expressions.iter().all(|requirement| {
             let found = labels.get(&requirement.key);
-            let listed = found.is_some_and(|value| requirement.values.contains(value));
+            let listed = found.is_some_and(|value| requirement.values.iter().any(|listed| listed == value));
             match requirement.operator {
                 Operator::In => listed,
                 // Also true of an object without the label.
@@ -30,16 +30,13 @@ pub(super) fn namespace_labels<'a>(snapshot: &'a Snapshot, name: &str) -> Cow<'a
     let known = snapshot.namespace(name).map(|namespace| &namespace.metadata.labels);
     match known {
         Some(labels) if labels.contains_key(NAMESPACE_NAME_LABEL) => Cow::Borrowed(labels),
-        known => {
-            let mut labels = known.cloned().unwrap_or_default();
-            labels.insert(NAMESPACE_NAME_LABEL.to_owned(), name.to_owned());
-            Cow::Owned(labels)
-        }
+        known => Cow::Owned(known.cloned().unwrap_or_default().with(NAMESPACE_NAME_LABEL, name)),
     }
 }
 
 /// Whether a selector looks at more than the implicit label, so that the namespace's object must be known to decide.
 pub(super) fn needs_namespace_object(selector: &LabelSelector) -> bool {
     let LabelSelector { match_labels, match_expressions } = selector;
-    match_labels.keys().chain(match_expressions.iter().map(|r| &r.key)).any(|key| key != NAMESPACE_NAME_LABEL)
+    let keys = match_labels.iter().map(|(key, _)| key);
+    keys.chain(match_expressions.iter().map(|r| r.key.as_str())).any(|key| key != NAMESPACE_NAME_LABEL)
 }

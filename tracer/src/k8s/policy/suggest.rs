@@ -69,14 +69,14 @@ fn peer_lines(peer: Party<'_>, subject: Party<'_>) -> Option<Vec<String>> {
     let namespace = &pod.metadata.namespace;
     if subject.pod().is_none_or(|subject| subject.metadata.namespace != *namespace) {
         lines.push("    namespaceSelector:".to_owned());
-        label_lines(&mut lines, &Labels::from([(NAMESPACE_NAME_LABEL.to_owned(), namespace.clone())]));
+        label_lines(&mut lines, &Labels::from_iter([(NAMESPACE_NAME_LABEL, namespace.as_str())]));
     }
     Some(lines)
 }
 
 fn label_lines(lines: &mut Vec<String>, labels: &Labels) {
     lines.push("      matchLabels:".to_owned());
-    for (key, value) in labels {
+    for (key, value) in labels.iter() {
         lines.push(format!("        {}: {}", scalar(key), scalar(value)));
     }
 }

@@ -75,7 +75,7 @@ impl Snapshot {
                 .ports
                 .iter()
                 .filter_map(|port| {
-                    Some(EndpointPort { name: port.name.clone(), port: port.port?, protocol: port.protocol })
+                    Some(EndpointPort { name: port.name.to_string(), port: port.port?, protocol: port.protocol })
                 })
                 .collect();
             for entry in &slice.endpoints {
@@ -89,7 +89,7 @@ impl Snapshot {
                             address: address.to_canonical(),
                             ports: ports.clone(),
                             pod: pod_name(entry.target_ref.as_ref()),
-                            node: entry.node_name.clone(),
+                            node: entry.node_name.as_ref().map(ToString::to_string),
                             terminating,
                         },
                     );
@@ -172,5 +172,5 @@ fn from_subset(subset: &EndpointSubset, entry: &EndpointAddress) -> Option<Endpo
 }
 
 fn pod_name(target: Option<&TargetRef>) -> Option<String> {
-    target.filter(|target| target.kind == "Pod").map(|target| target.name.clone())
+    target.filter(|target| target.kind == "Pod").map(|target| target.name.to_string())
 }

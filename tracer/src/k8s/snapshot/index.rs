@@ -1,11 +1,13 @@
 //! The indexes of a snapshot: slots of its tables, kept true object by object.
 
 use std::cmp::Reverse;
+use std::collections::hash_map::Entry;
 use std::net::IpAddr;
 
 use rustc_hash::FxHashMap;
 
 use super::created;
+use super::inside::vicinity;
 use super::store::Store;
 use crate::fnv::fnv1a;
 use crate::k8s::model::{EndpointSlice, Metadata, Node, NodeAddress, NodeStatus, Pod, Protocol, Service};
@@ -37,6 +39,8 @@ pub(super) struct Index {
     /// Pods by a hash of their uid, and of the config hash; cheaper than owned strings.
     uids: FxHashMap<u64, u32>,
     addresses: FxHashMap<IpAddr, Owner>,
+    /// How many pods' addresses each network holds.
+    vicinities: FxHashMap<IpAddr, u32>,
     /// All who claim an address, where it is more than one.
     contested: FxHashMap<IpAddr, Vec<Owner>>,
     hosts: Vec<Host>,
@@ -69,6 +73,14 @@ impl Index {
         self.addresses.get(&address).copied()
     }
 
+    pub(super) fn owners(&self) -> impl Iterator<Item = (IpAddr, Owner)> {
+        self.addresses.iter().map(|(address, owner)| (*address, *owner))
+    }
+
+    pub(super) fn has_pods_near(&self, address: IpAddr) -> bool {
+        self.vicinities.contains_key(&vicinity(address))
+    }
+
     pub(super) fn host(&self, slot: u32) -> Option<&Node> {
         self.hosts.get(slot as usize).map(|host| &host.node)
     }
@@ -96,7 +108,10 @@ impl Index {
         for uid in uids(pod) {
             self.uids.insert(fnv1a(uid.bytes()), slot);
         }
-        own_addresses(pod).for_each(|address| self.claim(store, address, Owner::Pod(slot)));
+        for address in own_addresses(pod) {
+            self.claim(store, address, Owner::Pod(slot));
+            *self.vicinities.entry(vicinity(address)).or_default() += 1;
+        }
         let Some(name) = host_name(pod) else { return };
         for address in host_addresses(pod) {
             let host = self.host_slot(name);
@@ -119,7 +134,15 @@ impl Index {
                 self.uids.remove(&uid);
             }
         }
-        own_addresses(pod).for_each(|address| self.release(store, address, Owner::Pod(slot)));
+        for address in own_addresses(pod) {
+            self.release(store, address, Owner::Pod(slot));
+            if let Entry::Occupied(mut pods) = self.vicinities.entry(vicinity(address)) {
+                *pods.get_mut() -= 1;
+                if *pods.get() == 0 {
+                    pods.remove();
+                }
+            }
+        }
         let Some(name) = host_name(pod) else { return };
         for address in host_addresses(pod) {
             let host = self.host_slot(name);
@@ -257,7 +280,7 @@ fn leave<K: std::hash::Hash + Eq>(map: &mut FxHashMap<K, Vec<u32>>, key: &K, slo
 }
 
 fn uids(pod: &Pod) -> impl Iterator<Item = &str> {
-    let hash = pod.metadata.annotations.get(CONFIG_HASH).map(String::as_str);
+    let hash = pod.metadata.annotations.get(CONFIG_HASH);
     Some(pod.metadata.uid.as_str()).into_iter().chain(hash).filter(|uid| !uid.is_empty())
 }
 

@@ -6,6 +6,7 @@
 
 mod endpoints;
 mod index;
+mod inside;
 mod near_miss;
 mod past;
 mod services;
@@ -219,6 +220,12 @@ impl Snapshot {
         controllers.get(controllers.find((kind.as_str(), namespace, name))?)
     }
 
+    /// The event in that place.
+    pub fn event(&self, place: &ObjectRef) -> Option<&Event> {
+        let [namespace, name, _] = &place.key;
+        self.objects.events.named(namespace, name).next()
+    }
+
     /// The events about an object, oldest first.
     pub fn events_of(&self, kind: &str, namespace: &str, name: &str) -> Vec<&Event> {
         let about = |event: &&Event| {
@@ -246,12 +253,6 @@ impl Snapshot {
                 Some(AddressOwner::Node(self.objects.nodes.named("", &host.metadata.name).next().unwrap_or(host)))
             }
         }
-    }
-
-    /// Whether the address is a pod's, a Service's or a node's, was a pod's a moment ago, or is one that pods are given.
-    pub fn is_in_cluster(&self, address: IpAddr) -> bool {
-        let of_pods = |node: &Node| node.spec.pod_cidrs.iter().any(|cidr| cidr.contains(&address.to_canonical()));
-        self.owner_of(address).is_some() || self.nodes().any(of_pods)
     }
 
     pub fn is_pod_ready(&self, pod: &Pod) -> bool {

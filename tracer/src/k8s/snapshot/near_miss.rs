@@ -51,7 +51,7 @@ impl Snapshot {
     fn near_miss<'a>(&self, service: &Service, pod: &'a Pod) -> Option<(u32, NearMiss<'a>)> {
         let selector = &service.spec.selector;
         let labels = &pod.metadata.labels;
-        let unmet: Vec<_> = selector.iter().filter(|(key, value)| labels.get(*key) != Some(*value)).collect();
+        let unmet: Vec<_> = selector.iter().filter(|(key, value)| labels.get(key) != Some(*value)).collect();
         let resembling = unmet.iter().filter(|(key, value)| resembles(labels, key, value)).count();
         let workload = self.workload(pod);
         let named_alike = folded(&workload.name) == folded(&service.metadata.name);
@@ -62,7 +62,7 @@ impl Snapshot {
             // Sharing all other labels says little when a Service already selects this pod: it is another component
             // of the same application.
             let shares_most = (unmet.len() == 1 && matched >= 1) || matched * 2 > selector.len();
-            let extended = unmet.iter().all(|(key, value)| labels.get(*key).is_some_and(|found| extends(found, value)));
+            let extended = unmet.iter().all(|(key, value)| labels.get(key).is_some_and(|found| extends(found, value)));
             (shares_most || extended) && !self.is_selected_elsewhere(service, pod)
         };
         let (key, wanted) = *unmet.iter().find(|(key, value)| !resembles(labels, key, value)).or(unmet.first())?;
@@ -70,8 +70,8 @@ impl Snapshot {
             - 4 * u32::from(resembling == unmet.len())
             - 2 * u32::from(named_alike);
         is_near.then(|| {
-            let found = labels.get(key).cloned();
-            (distance, NearMiss { pod, workload, key: key.clone(), wanted: wanted.clone(), found })
+            let found = labels.get(key).map(str::to_owned);
+            (distance, NearMiss { pod, workload, key: key.to_owned(), wanted: wanted.to_owned(), found })
         })
     }
 

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use super::index::is_called;
 use super::store::Change;
 use crate::event::Ktime;
-use crate::k8s::model::{Object, Pod};
+use crate::k8s::model::{EndpointSlice, Object, Pod};
 
 /// How long earlier states are kept: what the core remembers of the kernel's events, and the patience of a symptom.
 pub(super) const KEEP_NS: Ktime = 150_000_000_000;
@@ -92,6 +92,14 @@ impl Past {
         let until = self.at.saturating_add(LATE_NS);
         let late = self.undone.iter().filter(|step| step.at <= until);
         late.filter_map(Step::pod).find(|pod| pod.metadata.uid == uid)
+    }
+
+    /// Earlier versions of them.
+    pub(super) fn slices(&self) -> impl Iterator<Item = &EndpointSlice> {
+        self.done.iter().filter_map(|step| match &step.change {
+            Change::Put(Object::EndpointSlice(slice)) => Some(slice.as_ref()),
+            _ => None,
+        })
     }
 
     /// Earlier versions, newest first.

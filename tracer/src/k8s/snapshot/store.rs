@@ -148,6 +148,10 @@ impl Store {
     /// Sorts them. Of two with the same name the later one counts.
     pub(super) fn new(mut objects: Objects) -> Self {
         objects.normalize();
+        for at in 1..objects.pods.len() {
+            let (before, rest) = objects.pods.split_at_mut(at);
+            rest[0].share(&before[at - 1]);
+        }
         Self {
             pods: Table::from_sorted(objects.pods),
             services: Table::from_sorted(objects.services),
@@ -244,7 +248,9 @@ impl Store {
         }
         let old = match object {
             // The indexed kinds leave the index as they were and enter it as they are.
-            Object::Pod(pod) => {
+            Object::Pod(mut pod) => {
+                // Its former self, and the pods of the same workload, whose names begin alike.
+                self.pods.around(place.key()).for_each(|other| pod.share(other));
                 let old = self.remove(index, &place);
                 let (slot, _) = self.pods.put(pod);
                 index.add_pod(self, slot);

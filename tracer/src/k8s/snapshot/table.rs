@@ -91,6 +91,13 @@ impl<T: Keyed> Table<T> {
         }
     }
 
+    /// Those that are, or would be, before, at and behind that key.
+    pub(super) fn around(&self, key: Key<'_>) -> impl Iterator<Item = &T> {
+        let (Ok(at) | Err(at)) = self.position(key);
+        let slots = self.order.iter().skip(at.saturating_sub(1)).take(3);
+        slots.filter_map(|slot| self.get(*slot))
+    }
+
     pub(super) fn remove(&mut self, key: Key<'_>) -> Option<(u32, Box<T>)> {
         let at = self.position(key).ok()?;
         let slot = self.order.remove(at);

@@ -63,7 +63,7 @@ impl Snapshot {
 
 /// `frontend-6b8c9d7f5` → `frontend`: by the pod's own hash label where it has one, else by the shape of the hash (the
 /// alphabet that avoids words, so no vowels).
-fn without_hash<'a>(name: &'a str, hash: Option<&String>) -> Option<&'a str> {
+fn without_hash<'a>(name: &'a str, hash: Option<&str>) -> Option<&'a str> {
     let (base, suffix) = name.rsplit_once('-')?;
     let is_hash = match hash {
         Some(hash) => suffix == hash,

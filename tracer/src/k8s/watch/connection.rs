@@ -8,6 +8,8 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use tokio::time::Instant;
 
+use super::proxy::is_exempt;
+
 /// Given to every pod that has a service account.
 const SERVICE_HOST: &str = "KUBERNETES_SERVICE_HOST";
 const TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
@@ -55,12 +57,16 @@ impl Source {
             Self::Environment => Kubeconfig::from_env().map_err(|error| failed(chain(&error)))?,
             Self::InCluster => None,
         };
+        let named = kubeconfig.as_ref().is_some_and(names_a_proxy);
         let mut config = match kubeconfig {
             Some(kubeconfig) => Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
                 .await
                 .map_err(|error| failed(chain(&error)))?,
             None => Config::incluster().map_err(|error| failed(chain(&error)))?,
         };
+        if !named && !is_behind_a_proxy(&config) {
+            config.proxy_url = None;
+        }
         config.connect_timeout = Some(CONNECT);
         // We wait between tries ourselves, and longer.
         config.default_retry = false;
@@ -78,6 +84,19 @@ impl Source {
             _ => ConnectError::Kubeconfig { origin: "given".to_owned(), message: chain(&error) },
         })
     }
+}
+
+fn names_a_proxy(kubeconfig: &Kubeconfig) -> bool {
+    let mut clusters = kubeconfig.clusters.iter().filter_map(|named| named.cluster.as_ref());
+    clusters.any(|cluster| cluster.proxy_url.as_ref().is_some_and(|url| !url.is_empty()))
+}
+
+/// Whether `HTTPS_PROXY` is meant for this server.
+fn is_behind_a_proxy(config: &Config) -> bool {
+    let not = ["NO_PROXY", "no_proxy"].into_iter().find_map(|name| std::env::var(name).ok());
+    let server = &config.cluster_url;
+    server.scheme_str() == Some("https")
+        && !is_exempt(&not.unwrap_or_default(), server.host().unwrap_or_default(), server.port_u16().unwrap_or(443))
 }
 
 /// A client, made anew when what it shows is refused: certificates and tokens in a kubeconfig are replaced while we run.

@@ -1,5 +1,7 @@
 //! What is watched. The one table that the watchers, the notes and the role in `deploy/` are made from.
 
+use crate::k8s::Snapshot;
+use crate::k8s::model::Object;
 use crate::k8s::snapshot::{Collection, ObjectRef};
 
 /// A kind of object, as the API serves it.
@@ -37,6 +39,8 @@ const fn optional(group: &'static str, version: &'static str, kind: &'static str
     Kind { group, version, kind, plural, fields: None, most: MOST_NAMES, gives: None }
 }
 
+const KILLING: &str = "reason=Killing";
+
 /// Small kinds first: they are listed while the many pods come in.
 pub static KINDS: &[Kind] = &[
     core("Namespace", "namespaces", "rules that select namespaces by label can't be judged"),
@@ -54,6 +58,12 @@ pub static KINDS: &[Kind] = &[
     ),
     Kind {
         fields: Some("type=Warning"),
+        most: MOST_EVENTS,
+        ..core("Event", "events", "what the cluster itself complained about isn't shown")
+    },
+    // The kubelet doesn't call that a warning: pkg/kubelet/kuberuntime/kuberuntime_container.go, killContainer.
+    Kind {
+        fields: Some(KILLING),
         most: MOST_EVENTS,
         ..core("Event", "events", "what the cluster itself complained about isn't shown")
     },
@@ -99,26 +109,44 @@ impl Kind {
         }
     }
 
+    /// Whether it is kept: of ended containers only those that a probe ended, for every pod that is deleted has some.
+    pub(super) fn keeps(&self, object: &Object) -> bool {
+        match object {
+            Object::Event(event) if self.fields == Some(KILLING) => event.message.contains(" probe"),
+            _ => true,
+        }
+    }
+
     /// Whether an object of that collection is of this kind: some hold several.
-    pub(super) fn owns(&self, place: &ObjectRef) -> bool {
-        !matches!(place.collection, Collection::Controllers | Collection::Others) || place.key[0] == self.kind
+    pub(super) fn owns(&self, place: &ObjectRef, snapshot: &Snapshot) -> bool {
+        match place.collection {
+            Collection::Controllers | Collection::Others => place.key[0] == self.kind,
+            Collection::Events => {
+                let killing = snapshot.event(place).is_some_and(|event| event.reason == "Killing");
+                killing == (self.fields == Some(KILLING))
+            }
+            _ => true,
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::k8s::model::Object;
+    use crate::k8s::snapshot::Change;
 
     #[test]
     fn every_kind_is_read_and_filed_where_it_is_looked_for() {
         for kind in KINDS {
             let value = serde_json::json!({
                 "apiVersion": kind.api_version(), "kind": kind.kind, "metadata": {"namespace": "n", "name": "x"},
+                "reason": kind.fields.and_then(|fields| fields.strip_prefix("reason=")),
             });
             let object = Object::from_value(value).unwrap();
             let place = ObjectRef::of(&object).unwrap_or_else(|| panic!("{} isn't read", kind.resource()));
-            assert!(place.collection == kind.collection() && kind.owns(&place), "{}", kind.resource());
+            let mut snapshot = Snapshot::empty();
+            snapshot.begin_with(Change::Put(object));
+            assert!(place.collection == kind.collection() && kind.owns(&place, &snapshot), "{}", kind.resource());
         }
     }
 }

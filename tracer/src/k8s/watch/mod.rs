@@ -6,6 +6,7 @@
 mod connection;
 mod follow;
 mod kinds;
+mod proxy;
 mod rbac;
 
 use std::collections::VecDeque;
@@ -167,7 +168,7 @@ impl Watch {
             match update {
                 Update::Listing => progress.listing = Some(FxHashSet::default()),
                 Update::Put(object) => {
-                    let Some(place) = ObjectRef::of(&object) else { continue };
+                    let Some(place) = ObjectRef::of(&object).filter(|_| kind.keeps(&object)) else { continue };
                     if let Some(listing) = &mut progress.listing {
                         listing.insert(hash(&place));
                     }
@@ -190,7 +191,7 @@ impl Watch {
                 Update::Listed => {
                     progress.listed = true;
                     let seen = progress.listing.take().unwrap_or_default();
-                    let known = snapshot.refs(kind.collection()).into_iter().filter(|place| kind.owns(place));
+                    let known = snapshot.refs(kind.collection()).into_iter().filter(|place| kind.owns(place, snapshot));
                     changes.extend(known.filter(|place| !seen.contains(&hash(place))).map(Change::Remove));
                 }
                 Update::Broken(message) => tracing::warn!("an object of the API server is passed over: {message}"),

@@ -24,7 +24,7 @@ pub(crate) fn describe(context: &Context<'_>, pod: &Pod, probes: bool) -> Vec<Ev
         let why = condition.message.as_deref().or(condition.reason.as_deref()).unwrap_or_default();
         if !why.is_empty() && matches!(condition.kind.as_str(), "Ready" | "PodScheduled") {
             let text = format!("pod {name}: {} is {}: {}", condition.kind, condition.status, cut(why));
-            found.push(evidence("pod", condition.last_transition_time.clone(), text));
+            found.push(evidence("pod", condition.last_transition_time.as_ref().map(ToString::to_string), text));
         }
     }
     if probes {
@@ -57,7 +57,7 @@ fn container(pod: &str, status: &ContainerStatus) -> Option<Evidence> {
         return None;
     }
     let text = format!("pod {pod}, container {}: {}", status.name, words.join("; "));
-    let at = status.last_state.terminated.as_ref().and_then(|t| t.finished_at.clone());
+    let at = status.last_state.terminated.as_ref().and_then(|t| t.finished_at.as_ref()).map(ToString::to_string);
     let mut found =
         evidence("pod", at, text).with("container", status.name.as_str()).with("restarts", status.restart_count);
     if let Some(reason) = status.state.waiting.as_ref().and_then(|w| w.reason.as_deref()) {

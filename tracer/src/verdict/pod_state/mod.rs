@@ -47,7 +47,7 @@ pub(crate) fn trouble(snapshot: &Snapshot, pod: &Pod) -> Option<Trouble> {
         let what = format!("container {} {what}", status.name);
         Some(Trouble {
             cause,
-            container: Some(status.name.clone()),
+            container: Some(status.name.to_string()),
             init: init && !is_sidecar(pod, &status.name),
             what,
         })
@@ -127,9 +127,13 @@ fn of_container(pod: &Pod, status: &ContainerStatus, init: bool, events: &[&Even
 
 /// An event about another container says nothing of this one.
 pub(crate) fn is_about(event: &Event, container: &str) -> bool {
+    container_of(event).is_none_or(|name| name == container)
+}
+
+/// The container that an event is about, if it is about one.
+pub(crate) fn container_of(event: &Event) -> Option<&str> {
     let path = event.involved_object.field_path.as_deref();
-    let named = path.and_then(|p| p.split_once('{')).and_then(|(_, rest)| rest.strip_suffix('}'));
-    named.is_none_or(|name| name == container)
+    path.and_then(|p| p.split_once('{')).and_then(|(_, rest)| rest.strip_suffix('}'))
 }
 
 /// Why it ends again and again, with its last end in words.

@@ -9,7 +9,7 @@ use crate::{
 
 /// Throttled for less, the request was slow for another reason.
 const SHARE: f64 = 0.5;
-/// The readings must cover as much of the request's time.
+/// For certainty the readings must cover as much of the request's time.
 const COVERED: f64 = 0.5;
 const GATEWAY_TIMEOUT: u16 = 504;
 /// An application that says so earlier than this wasn't slow.
@@ -23,9 +23,11 @@ pub(super) fn judge(chain: &Chain<'_>, context: &Context<'_>) -> Option<Judgemen
         return None;
     }
     let cpu = chain.around.resources.as_ref()?.cpu?;
-    if around::throttled_share(cpu) < SHARE || covered(leaf, cpu) < COVERED || !wanted_cpu(leaf, &chain.around) {
+    if around::throttled_share(cpu) < SHARE || covered(leaf, cpu) == 0.0 || !wanted_cpu(leaf, &chain.around) {
         return None;
     }
+    // Throttled at the end, and nobody knows for how long before: then it isn't the server's own slowness for certain, either.
+    let confidence = if covered(leaf, cpu) < COVERED { 0.45 } else { 0.9 };
     let who = leaf.who.label();
     let percent = (around::throttled_share(cpu) * 100.0).round();
     let seconds = took as f64 / 1e9;
@@ -33,7 +35,8 @@ pub(super) fn judge(chain: &Chain<'_>, context: &Context<'_>) -> Option<Judgemen
         format!("{who} didn't answer within {seconds:.1} s: its CPU limit stopped it for {percent} % of the time");
     let origin = server_origin(leaf, chain.hops.last().and_then(|h| h.service.clone()));
     let seen = exchange_evidence(context, &who, leaf.client.as_ref().unwrap_or(&leaf.exchange));
-    let mut judgement = Judgement::new(cause::CPU_THROTTLED, 0.9, summary).because([around::cpu(context, cpu), seen]);
+    let mut judgement =
+        Judgement::new(cause::CPU_THROTTLED, confidence, summary).because([around::cpu(context, cpu), seen]);
     if let (Some(namespace), Some(pod)) = (&origin.namespace, &origin.pod) {
         judgement = judgement.next(format!("kubectl -n {namespace} describe pod {pod}  # Limits: cpu"));
     }

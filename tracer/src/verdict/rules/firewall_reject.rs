@@ -17,7 +17,7 @@ pub(super) fn judge(chain: &Chain<'_>, context: &Context<'_>) -> Option<Judgemen
         }
         _ => return None,
     };
-    let (at, drop) = drops.iter().find(|(_, d)| d.reason.as_deref().is_none_or(|r| r == "NETFILTER_DROP"))?;
+    let (at, drop) = drops.iter().find(|(_, d)| d.by_netfilter())?;
     let (mut origin, place) = match pod {
         Some(pod) => (pod_origin(context, pod), format!("in the network namespace of {}", pod.metadata.name)),
         None => {

@@ -25,7 +25,7 @@ pub(super) fn judge(chain: &Chain<'_>, context: &Context<'_>) -> Option<Judgemen
 }
 
 fn seen(chain: &Chain<'_>, context: &Context<'_>) -> Option<Judgement> {
-    let (origin, deaths, probes, found): (Origin, _, _, Option<Evidence>) = match &chain.leaf {
+    let (mut origin, deaths, probes, found): (Origin, _, _, Option<Evidence>) = match &chain.leaf {
         // With an answer only the probe itself: it failed, and the kubelet acted on it.
         Leaf::Server(leaf) if leaf.exchange.status().is_none() || !chain.probes.is_empty() => {
             let origin = server_origin(leaf, chain.hops.last().and_then(|h| h.service.clone()));
@@ -40,20 +40,28 @@ fn seen(chain: &Chain<'_>, context: &Context<'_>) -> Option<Judgement> {
     };
     let (at, process) = deaths.iter().find(|(_, p)| !p.oom_victim)?;
     let pod = context.snapshot.pod(origin.namespace.as_deref()?, origin.pod.as_deref()?)?;
-    let (confidence, why) = killed(context, pod, origin.container.as_deref(), *at, process, probes)?;
+    let Killed { confidence, container, why } =
+        killed(context, pod, origin.container.as_deref(), *at, process, probes)?;
+    origin.container = origin.container.or(container);
     let who = format!("{}/{}", pod.metadata.namespace, pod.metadata.name);
     let summary =
         format!("{who} was killed and restarted because its liveness probe failed, with the request unanswered");
     let mut judgement = Judgement::new(cause::LIVENESS_RESTART, confidence, summary)
         .because([death_evidence(context, *at, process)])
         .because(found)
-        .because(why)
+        .because([why])
         .because(pod_state::describe(context, pod, true))
         .next(format!("kubectl -n {} describe pod {}", pod.metadata.namespace, pod.metadata.name));
     if let Some(logs) = logs_command(&origin) {
         judgement = judgement.next(format!("{logs} --previous"));
     }
     Some(judgement.origin(origin))
+}
+
+struct Killed {
+    confidence: f64,
+    container: Option<String>,
+    why: Evidence,
 }
 
 /// Whether the kubelet ended the process for its liveness probe: the probes were seen to fail until then, or the cluster
@@ -65,7 +73,7 @@ fn killed(
     at: Ktime,
     process: &Process,
     probes: &[ProbeRun],
-) -> Option<(f64, Option<Evidence>)> {
+) -> Option<Killed> {
     let crashed = process.signal.is_some_and(|signal| !matches!(signal, SIGTERM | SIGKILL));
     if crashed || pod.metadata.deletion_timestamp.is_some() {
         return None;
@@ -77,15 +85,20 @@ fn killed(
     if let Some(run) = probes.iter().find(own) {
         let until = at.saturating_add(1_000_000_000);
         let decided = run.is_decided() && run.last.at <= until && at.saturating_sub(run.last.at) <= GRACE_NS;
-        return decided.then(|| (0.97, Some(run_evidence(context, run))));
+        return decided.then(|| Killed {
+            confidence: 0.97,
+            container: Some(run.container.clone()),
+            why: run_evidence(context, run),
+        });
     }
     let told = matches!(process.signal, Some(SIGTERM | SIGKILL)) || matches!(process.exit_code, Some(0 | 137 | 143));
     let mut events = pod_state::events_of(context.snapshot, pod);
     events.retain(|event| container.is_none_or(|name| pod_state::is_about(event, name)));
     let (_, event) = pod_state::killed_by_probe(&events).filter(|(kind, _)| told && *kind == "Liveness")?;
     let text = format!("{}: {}", event.reason, pod_state::cut(&event.message));
-    Some((
-        0.9,
-        Some(evidence("event", event.last_seen().map(str::to_owned), text).with("reason", event.reason.as_str())),
-    ))
+    Some(Killed {
+        confidence: 0.9,
+        container: pod_state::container_of(event).map(str::to_owned),
+        why: evidence("event", event.last_seen().map(str::to_owned), text).with("reason", event.reason.as_str()),
+    })
 }

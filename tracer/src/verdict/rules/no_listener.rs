@@ -18,10 +18,10 @@ pub(super) fn judge(chain: &Chain<'_>, context: &Context<'_>) -> Option<Judgemen
     let summary = format!("nothing listens on port {} of {label}", address.port());
     let confidence = if leaf.refusal.is_some() { 0.97 } else { 0.85 };
     let mut found = Judgement::new(cause::NO_LISTENER, confidence, summary).because([connect_evidence(context, leaf)]);
-    if let Some((at, refusal)) = &leaf.refusal {
+    if let Some(refusal) = &leaf.refusal {
         let reason = refusal.reason.as_deref().unwrap_or("no socket");
         let text = format!("the kernel in {label}'s network namespace answered with an RST ({reason})");
-        found = found.because([evidence("reset", context.at(*at), text).with("reason", reason)]);
+        found = found.because([evidence("reset", context.at(refusal.at), text).with("reason", reason)]);
     }
     if let Some(ports) = &leaf.listening {
         let text = if ports.is_empty() {

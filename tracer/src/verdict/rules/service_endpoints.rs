@@ -49,11 +49,11 @@ fn not_ready(context: &Context<'_>, name: &str, missing: &Missing<'_>) -> Judgem
 /// Why a pod isn't ready, in a few words.
 pub(super) fn condition(pod: &Pod) -> String {
     let waiting =
-        pod.status.container_statuses.iter().find_map(|s| s.state.waiting.as_ref().and_then(|w| w.reason.clone()));
+        pod.status.container_statuses.iter().find_map(|s| s.state.waiting.as_ref().and_then(|w| w.reason.as_deref()));
     let ready = pod.status.conditions.iter().find(|c| c.kind == "Ready");
-    let message = ready.and_then(|c| c.message.clone().or_else(|| c.reason.clone()));
-    let words: Vec<String> =
-        [Some(pod.status.phase.clone()), waiting, message].into_iter().flatten().filter(|w| !w.is_empty()).collect();
+    let message = ready.and_then(|c| c.message.as_deref().or(c.reason.as_deref()));
+    let words: Vec<_> =
+        [Some(pod.status.phase.as_str()), waiting, message].into_iter().flatten().filter(|w| !w.is_empty()).collect();
     if words.is_empty() { "not ready".to_owned() } else { words.join(", ") }
 }
 

@@ -1,6 +1,6 @@
 //! `unreachable`: no route to the target, or a router says so.
 
-use super::common::{connect_evidence, target_label, target_origin};
+use super::common::{connect_evidence, drop_evidence, target_label, target_origin};
 use crate::{
     correlate::{Chain, Leaf},
     verdict::{Context, Judgement, cause, evidence},
@@ -17,8 +17,10 @@ pub(super) fn judge(chain: &Chain<'_>, context: &Context<'_>) -> Option<Judgemen
     let icmp = leaf.icmp.as_ref().filter(|(_, i)| {
         if i.ipv6 { i.icmp_type == 1 && matches!(i.icmp_code, 0 | 2 | 3) } else { i.icmp_type == 3 && i.icmp_code <= 1 }
     });
-    let filtered = leaf.drops.iter().any(|(_, d)| d.reason.as_deref() == Some("NETFILTER_DROP"));
-    if (!errno && icmp.is_none()) || filtered || leaf.connect.reset {
+    let filtered = leaf.drops.iter().any(|(_, d)| d.by_netfilter());
+    // Where a route is missing or says blackhole, and nobody is told: net/ipv4/route.c, ip_error.
+    let unrouted = leaf.drops.iter().find(|(_, d)| d.location.as_deref() == Some("ip_error"));
+    if (!errno && icmp.is_none() && unrouted.is_none()) || filtered || leaf.connect.reset {
         return None;
     }
     let label = target_label(&leaf.target);
@@ -29,6 +31,9 @@ pub(super) fn judge(chain: &Chain<'_>, context: &Context<'_>) -> Option<Judgemen
     if let Some((at, icmp)) = icmp {
         let text = format!("ICMP {}/{}: destination unreachable", icmp.icmp_type, icmp.icmp_code);
         found = found.because([evidence("icmp", context.at(*at), text)]);
+    }
+    if let Some((at, drop)) = unrouted {
+        found = found.because([drop_evidence(context, *at, drop, None)]);
     }
     Some(found)
 }

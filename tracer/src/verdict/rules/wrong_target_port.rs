@@ -8,7 +8,7 @@ use crate::{
 
 pub(super) fn judge(chain: &Chain<'_>, context: &Context<'_>) -> Option<Judgement> {
     let Leaf::Connect(leaf) = &chain.leaf else { return None };
-    let (_, refusal) = leaf.refusal.as_ref()?;
+    let refusal = leaf.refusal.as_ref()?;
     let service = leaf.target.service?;
     let pod = leaf.target.pod?;
     let port = context.snapshot.service_port(service, leaf.connect.remote.port(), crate::k8s::model::Protocol::Tcp)?;

@@ -89,12 +89,14 @@ fn alike(snapshot: &Snapshot) -> Vec<Alike<'_>> {
     type Kind<'a> = (Labels, bool, Vec<(u16, Protocol)>, Vec<(&'a str, u16)>);
     let mut workloads: BTreeMap<(String, String), Vec<(Kind<'_>, &Pod)>> = BTreeMap::new();
     for pod in snapshot.pods().filter(|pod| !pod.is_finished()) {
-        let mut labels = pod.metadata.labels.clone();
         // They tell a workload's pods apart, and revisions of it, and are rarely selected by.
-        for key in ["pod-template-hash", "controller-revision-hash", "statefulset.kubernetes.io/pod-name"] {
-            labels.remove(key);
-        }
-        labels.remove("apps.kubernetes.io/pod-index");
+        const OF_ONE_COPY: [&str; 4] = [
+            "apps.kubernetes.io/pod-index",
+            "controller-revision-hash",
+            "pod-template-hash",
+            "statefulset.kubernetes.io/pod-name",
+        ];
+        let labels = pod.metadata.labels.iter().filter(|(key, _)| !OF_ONE_COPY.contains(key)).collect();
         let named = pod.running_containers().flat_map(|container| &container.ports);
         let named = named.map(|port| (port.name.as_str(), port.container_port)).collect();
         let kind = (labels, pod.spec.host_network, ports(pod), named);

@@ -48,7 +48,7 @@ items:
 - apiVersion: v1
   kind: Pod
   metadata: {namespace: admin, name: cart, uid: a1, labels: {app: cart, tier: web}}
-  spec: {nodeName: n1, containers: [{name: c}]}
+  spec: {nodeName: n1, containers: [{name: c, ports: [{name: http, containerPort: 9090}]}]}
   status: {phase: Running, podIP: 10.1.1.1, hostIP: 192.168.0.1}
 - apiVersion: v1
   kind: Pod
@@ -135,7 +135,7 @@ fn a_suggestion_is_a_rule_to_paste() {
 fn labels_that_only_look_like_other_types_are_quoted() {
     let mut snapshot = cluster("shop: {podSelector: {}}").into_objects();
     for pod in &mut snapshot.pods {
-        pod.metadata.labels.insert("app".to_owned(), "1".to_owned());
+        pod.metadata.labels = pod.metadata.labels.with("app", "1");
     }
     let report = check(&Snapshot::new(snapshot), "shop/cart", "shop/redis:1").unwrap();
     assert!(report.suggestion.unwrap().contains("        app: \"1\"\n"));

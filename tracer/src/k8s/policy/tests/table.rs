@@ -123,6 +123,10 @@ fn denied(policies: &str, from: &str, to: &str) -> &'static str {
 #[case::port_named_of_finished_init_container("shop: {podSelector: {}, ingress: [{ports: [{port: setup}]}]}", "shop/cart", "shop/redis:9999", "ingress")]
 #[case::port_named_is_the_destinations_on_egress("shop: {podSelector: {matchLabels: {app: cart}}, policyTypes: [Egress], egress: [{ports: [{port: redis}]}]}", "shop/cart", "shop/redis:6379", "nobody")]
 #[case::port_named_of_the_source_does_not_count("shop: {podSelector: {matchLabels: {app: cart}}, policyTypes: [Egress], egress: [{ports: [{port: http}]}]}", "shop/cart", "shop/redis:8080", "egress")]
+#[case::port_named_differs_by_pod_here("shop: {podSelector: {matchLabels: {app: redis}}, policyTypes: [Egress], egress: [{ports: [{port: http}]}]}", "shop/redis", "shop/cart:8080", "nobody")]
+#[case::port_named_differs_by_pod_there("shop: {podSelector: {matchLabels: {app: redis}}, policyTypes: [Egress], egress: [{ports: [{port: http}]}]}", "shop/redis", "admin/cart:9090", "nobody")]
+#[case::port_named_is_not_another_pods("shop: {podSelector: {matchLabels: {app: redis}}, policyTypes: [Egress], egress: [{ports: [{port: http}]}]}", "shop/redis", "admin/cart:8080", "egress")]
+#[case::port_range_of_one("shop: {podSelector: {}, ingress: [{ports: [{port: 6379, endPort: 6379}]}]}", "shop/cart", "shop/redis:6379", "nobody")]
 #[case::port_named_has_no_meaning_outside("shop: {podSelector: {}, policyTypes: [Egress], egress: [{ports: [{port: http}]}]}", "shop/cart", "8.8.8.8:8080", "egress")]
 #[case::ports_are_alternatives("shop: {podSelector: {}, ingress: [{ports: [{port: 1}, {port: redis}]}]}", "shop/cart", "shop/redis:6379", "nobody")]
 // Egress.

@@ -1,5 +1,9 @@
 //! Who is who: cgroups, network namespaces and addresses to pods, Services, workloads or, without Kubernetes, processes.
 
+#[cfg(test)]
+mod tests;
+mod who;
+
 use std::net::{IpAddr, SocketAddr};
 
 use rustc_hash::FxHashSet;
@@ -9,12 +13,13 @@ use crate::{
     event::{Event, HostFact},
     k8s::{
         cgroup::parse_cgroup_path,
-        model::{Pod, Protocol, Service},
+        model::{Metadata, Pod, Protocol, Service},
         snapshot::{AddressOwner, Snapshot},
     },
     recent::Recent,
-    verdict::{Hop, Origin},
 };
+
+pub(crate) use who::Who;
 
 /// Of a node, as many are remembered at least; those that nothing was heard of for longest are forgotten first.
 pub const CGROUPS: usize = 10_000;
@@ -81,49 +86,6 @@ pub(crate) struct Conntrack {
     pub(crate) count: u64,
     pub(crate) max: u64,
     pub(crate) insert_failed: u64,
-}
-
-/// A container, or whatever stands for one.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Who {
-    pub(crate) namespace: Option<String>,
-    pub(crate) pod: Option<String>,
-    pub(crate) uid: Option<String>,
-    pub(crate) workload: Option<String>,
-    pub(crate) container: Option<String>,
-    pub(crate) process: Option<String>,
-}
-
-impl Who {
-    pub(crate) fn is_pod(&self) -> bool {
-        self.pod.is_some() || self.uid.is_some()
-    }
-
-    pub(crate) fn hop(&self) -> Hop {
-        Hop {
-            namespace: self.namespace.clone(),
-            pod: self.pod.clone().or_else(|| self.uid.clone()),
-            workload: self.workload.clone(),
-            container: self.container.clone(),
-            process: self.process.clone(),
-            ..Hop::default()
-        }
-    }
-
-    pub(crate) fn origin(&self) -> Origin {
-        let Hop { namespace, pod, workload, container, process, .. } = self.hop();
-        Origin { namespace, pod, workload, container, process, ..Origin::default() }
-    }
-
-    /// `namespace/pod`, or whatever there is.
-    pub(crate) fn label(&self) -> String {
-        match (&self.namespace, &self.pod, &self.uid) {
-            (Some(namespace), Some(pod), _) => format!("{namespace}/{pod}"),
-            (_, Some(pod), _) => pod.clone(),
-            (_, _, Some(uid)) => format!("pod {uid}"),
-            _ => self.process.clone().or_else(|| self.container.clone()).unwrap_or_else(|| "a process".to_owned()),
-        }
-    }
 }
 
 impl Identity {
@@ -343,34 +305,64 @@ impl Identity {
     }
 
     /// The Service behind an address that a client used.
-    pub(crate) fn service_at(snapshot: &Snapshot, address: SocketAddr, protocol: Protocol) -> Option<&Service> {
+    pub(crate) fn service_at<'a>(
+        &self,
+        snapshot: &'a Snapshot,
+        address: SocketAddr,
+        protocol: Protocol,
+    ) -> Option<&'a Service> {
         match snapshot.owner_of(address.ip()) {
             Some(AddressOwner::Service(service)) => Some(service),
             Some(AddressOwner::Node(_)) => snapshot.service_at(address.ip(), address.port(), protocol),
             Some(AddressOwner::Pod(pod)) => {
-                // Called directly (headless, or an ingress that resolves endpoints): only if there is no doubt.
-                let mut serving = snapshot.services_of_pod(pod).into_iter().filter(|service| {
+                // Called directly (headless, an ingress that resolves endpoints), or translated where the socket connects, as
+                // Cilium does it: only if there is no doubt.
+                let serving = snapshot.services_of_pod(pod).into_iter().filter(|service| {
                     service
                         .spec
                         .ports
                         .iter()
                         .any(|port| snapshot.target_port(service, port, pod).unwrap_or(port.port) == address.port())
                 });
-                let first = serving.next()?;
-                serving.next().is_none().then_some(first)
+                let name = self.dns_name(address.ip());
+                let is_meant = |service: &&Service| match name {
+                    Some(name) => is_of(name, service),
+                    None => !service.is_headless(),
+                };
+                match serving.collect::<Vec<_>>().as_slice() {
+                    [only] => Some(only),
+                    several => {
+                        let mut meant = several.iter().copied().filter(is_meant);
+                        meant.next().filter(|_| meant.next().is_none())
+                    }
+                }
             }
             Some(AddressOwner::Departed(_)) | None => None,
         }
     }
 
-    /// Whether an address belongs to the cluster or to this node.
+    /// Whether an address belongs to the cluster or to this node. One next to pods' isn't called outside either, unless a
+    /// name that isn't of the cluster led to it.
     pub(crate) fn is_inside(&self, snapshot: &Snapshot, address: IpAddr) -> bool {
-        address.is_loopback() || snapshot.is_in_cluster(address) || self.addresses.contains_key(&address)
+        let near = || {
+            let name = self.dns_name(address);
+            name.is_none_or(|name| name.contains(".svc.")) && snapshot.is_near_pods(address)
+        };
+        address.is_loopback() || self.addresses.contains_key(&address) || snapshot.is_in_cluster(address) || near()
     }
 }
 
 pub(crate) fn service_name(service: &Service) -> String {
     format!("{}/{}", service.metadata.namespace, service.metadata.name)
+}
+
+/// Whether a DNS name is the Service's, or one of its pods' under it.
+fn is_of(name: &str, service: &Service) -> bool {
+    let Metadata { namespace, name: own, .. } = &service.metadata;
+    let before = name.split_once(".svc.").map(|(before, _)| before);
+    let rest = before
+        .and_then(|before| before.strip_suffix(namespace.as_str())?.strip_suffix('.')?.strip_suffix(own.as_str()));
+    rest.is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
 }
 
 /// The container's name by its runtime id (`containerd://<id>`).
@@ -379,11 +371,8 @@ fn container_name(pod: &Pod, id: &str) -> Option<String> {
     let mut named = statuses.filter(|status| {
         status.container_id.as_deref().and_then(|full| full.rsplit('/').next()).is_some_and(|full| full.starts_with(id))
     });
-    named.next().map(|status| status.name.clone()).or_else(|| match pod.spec.containers.as_slice() {
+    named.next().map(|status| status.name.to_string()).or_else(|| match pod.spec.containers.as_ref() {
         [only] => Some(only.name.clone()),
         _ => None,
     })
 }
-
-#[cfg(test)]
-mod tests;

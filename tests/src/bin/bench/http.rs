@@ -1,0 +1,292 @@
+//! What is measured, in which order.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+use clap::{Args, ValueEnum};
+
+use super::bpf::Empty;
+use super::load::Loaded;
+use super::pairs::{Pairs, interleave};
+use super::peer::Peer;
+use super::report::{Report, Row};
+use super::site::{Beside, Site};
+use super::tracer::{Program, Tracer, Wanted};
+
+#[derive(Args)]
+pub(crate) struct Http {
+    /// The tracer to run
+    #[arg(long, env = "TRACER_BIN")]
+    tracer: PathBuf,
+    /// Pairs of runs for each ratio
+    #[arg(long, default_value_t = 30)]
+    pairs: usize,
+    /// Only what the last line must hold
+    #[arg(long)]
+    quick: bool,
+    /// Compare families of hooks, too
+    #[arg(long)]
+    families: bool,
+    #[arg(short, long, value_enum, default_value_t = Output::Text)]
+    output: Output,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    Text,
+    Json,
+}
+
+/// What runs beside the load.
+enum Guest {
+    Tracer(Tracer),
+    #[expect(dead_code, reason = "attached while it lives")]
+    Empty(Empty),
+    #[expect(dead_code, reason = "runs while it lives")]
+    Peer(Peer),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Condition {
+    Server,
+    Both,
+    Empty,
+    Syscalls,
+    Family(usize),
+}
+
+/// What comes and goes with the guest is none of the load's business: a look through `/proc`, maps set free.
+const SETTLE: Duration = Duration::from_millis(400);
+
+/// Hooks that are of use together.
+const FAMILIES: [(&str, &[&str]); 5] = [
+    ("packets (cgroup_skb)", &["egress", "ingress"]),
+    ("states (inet_sock_set_state, connect)", &["inet_sock_set_state", "connect4", "connect6"]),
+    ("reads (tcp_rcv_space_adjust)", &["tcp_rcv_space_adjust"]),
+    (
+        "drops and errors",
+        &[
+            "kfree_skb",
+            "icmp_send",
+            "tcp_receive_reset",
+            "tcp_send_reset",
+            "tcp_retransmit_skb",
+            "tcp_retransmit_synack",
+            "inet_sk_error_report",
+        ],
+    ),
+    ("processes, cgroups", &["mark_victim", "sched_process_exit", "cgroup_mkdir", "cgroup_rmdir"]),
+];
+
+const RATE: &str = "10000";
+/// At a fixed rate, as `load` takes it.
+const OK: [&str; 4] = ["--kind", "http", "--rate", RATE];
+const FAILING: [&str; 6] = ["--kind", "http", "--rate", RATE, "--path", "/fail"];
+const STEADY_MS: u64 = 10_000;
+
+impl Http {
+    pub(crate) fn run(&self) -> Result<()> {
+        if !nix::unistd::geteuid().is_root() {
+            bail!("the hosts are made of namespaces and cgroups, and the tracer loads programs: this needs root");
+        }
+        let bench = Bench { site: Site::up()?, http: self, begun: Instant::now() };
+        let mut report = Report::new(self.pairs);
+        bench.start_up(&mut report)?;
+        bench.saturated(&mut report)?;
+        bench.kernel_time(&mut report)?;
+        bench.fixed_rate(&mut report)?;
+        bench.steady(&mut report)?;
+        if !self.quick {
+            bench.others(&mut report)?;
+        }
+        if self.families {
+            bench.families(&mut report)?;
+        }
+        report.print(self.output);
+        Ok(())
+    }
+}
+
+struct Bench<'a> {
+    site: Site,
+    http: &'a Http,
+    begun: Instant,
+}
+
+impl Bench<'_> {
+    fn say(&self, what: &str) {
+        eprintln!("{:>4} s  {what}", self.begun.elapsed().as_secs());
+    }
+
+    fn tracer(&self, server_only: bool, hooks: &[&str]) -> Result<Tracer> {
+        let cgroup = self.site.cgroup("server");
+        let wanted = Wanted { cgroup: server_only.then_some(cgroup.as_path()), hooks };
+        Tracer::start(&self.http.tracer, &wanted, &self.site.instance.directory())
+    }
+
+    fn guest(&self, condition: Option<Condition>) -> Result<Option<Guest>> {
+        Ok(Some(match condition {
+            None => return Ok(None),
+            Some(Condition::Server) => Guest::Tracer(self.tracer(true, &[])?),
+            Some(Condition::Both) => Guest::Tracer(self.tracer(false, &[])?),
+            Some(Condition::Family(number)) => Guest::Tracer(self.tracer(false, FAMILIES[number].1)?),
+            Some(Condition::Empty) => Guest::Empty(Empty::attach(&self.site.instance.mounts.unified)?),
+            Some(Condition::Syscalls) => Guest::Peer(Peer::start(&self.site.instance.directory())?),
+        }))
+    }
+
+    fn pairs<T: Copy>(&self, conditions: &[Condition], work: impl Fn() -> Result<T>) -> Result<Pairs<T>> {
+        work()?;
+        interleave(self.http.pairs, conditions.len(), |kind| {
+            let guest = self.guest(kind.map(|kind| conditions[kind]))?;
+            std::thread::sleep(SETTLE);
+            let result = work();
+            if let Some(Guest::Tracer(tracer)) = guest {
+                tracer.stop()?;
+            }
+            result
+        })
+    }
+
+    /// How long it takes until the hooks are attached, and how much memory.
+    fn start_up(&self, report: &mut Report) -> Result<()> {
+        self.say("start-up");
+        let mut times = vec![];
+        for _ in 0..5 {
+            let tracer = self.tracer(false, &[])?;
+            times.push(tracer.started_in.as_secs_f64() * 1000.0);
+            let (resident, peak) = tracer.memory()?;
+            (report.resident_mib, report.startup_peak_mib) = (resident, peak);
+            tracer.stop()?;
+        }
+        times.sort_by(f64::total_cmp);
+        report.startup_ms = times[times.len() / 2];
+        Ok(())
+    }
+
+    fn saturated(&self, report: &mut Report) -> Result<()> {
+        let mut conditions = vec![Condition::Server, Condition::Both, Condition::Empty];
+        match Peer::start(&self.site.instance.directory()) {
+            Ok(_) => conditions.push(Condition::Syscalls),
+            Err(error) => eprintln!("no capture at system calls to compare with: {error:#}"),
+        }
+        self.say("saturated");
+        let pairs = self.pairs(&conditions, || self.site.saturate(Beside::Server, 1))?;
+        let ratios = pairs.ratios(|rate| *rate);
+        let names = ["server", "both", "empty", "syscall_capture"];
+        report.rows("saturated", &names[..conditions.len()], &ratios, pairs.without(|rate| *rate), "requests/s");
+        Ok(())
+    }
+
+    /// Time in the programs for each request, seen at both ends.
+    fn kernel_time(&self, report: &mut Report) -> Result<()> {
+        self.say("kernel time");
+        let _counting = aya::sys::enable_stats(aya::sys::Stats::RunTime)?;
+        let empty = Empty::attach(&self.site.instance.mounts.unified)?;
+        self.site.saturate(Beside::Server, 2)?;
+        report.empty_program_ns = empty.nanoseconds()?;
+        drop(empty);
+        let tracer = self.tracer(false, &[])?;
+        let before = tracer.programs()?;
+        let seconds = 3;
+        let requests = self.site.saturate(Beside::Server, seconds)? * seconds as f64;
+        report.programs = tracer.programs()?.iter().zip(&before).map(|(now, then)| since(now, then)).collect();
+        report.requests = requests;
+        tracer.stop()?;
+        Ok(())
+    }
+
+    fn fixed_rate(&self, report: &mut Report) -> Result<()> {
+        self.say("10,000 requests a second");
+        let pairs = self.pairs(&[Condition::Both], || self.at_rate("http", &OK, 1000))?;
+        for (name, percentile) in percentiles() {
+            report.row(Row::new("rate_10k", name, &pairs.ratios(percentile), pairs.without(percentile), "µs"));
+        }
+        Ok(())
+    }
+
+    fn at_rate(&self, server: &str, words: &[&str], milliseconds: u64) -> Result<Loaded> {
+        let time = milliseconds.to_string();
+        let words: Vec<&str> = words.iter().copied().chain(["--milliseconds", &time]).collect();
+        let loaded = self.site.load(Beside::Elsewhere, server, &words)?;
+        if loaded.failed > 0 {
+            eprintln!("      {} of {} were not answered", loaded.failed, loaded.failed + loaded.done);
+        }
+        Ok(loaded)
+    }
+
+    /// What the process itself costs while requests go well, while they fail, and while nothing happens.
+    fn steady(&self, report: &mut Report) -> Result<()> {
+        self.say("the process itself");
+        let tracer = self.tracer(false, &[])?;
+        let used = |work: &dyn Fn() -> Result<()>| -> Result<f64> {
+            let (since, before) = (Instant::now(), tracer.processor_time()?);
+            work()?;
+            Ok((tracer.processor_time()? - before).as_secs_f64() / since.elapsed().as_secs_f64())
+        };
+        report.agent_cpu_cores_idle = used(&|| {
+            std::thread::sleep(Duration::from_secs(5));
+            Ok(())
+        })?;
+        report.agent_cpu_cores_10k_ok = used(&|| self.at_rate("http", &OK, STEADY_MS).map(drop))?;
+        tracer.stop()?;
+        let tracer = self.tracer(false, &[])?;
+        let before = tracer.processor_time()?;
+        let loaded = self.at_rate("http", &FAILING, STEADY_MS)?;
+        report.agent_cpu_cores_10k_failing = (tracer.processor_time()? - before).as_secs_f64() / loaded.seconds;
+        (_, report.failing_peak_mib) = tracer.memory()?;
+        let said = tracer.stop()?;
+        let lost = |name: &str| said.coverage["lost"][name].as_u64().unwrap_or_default();
+        // Both ends report each of them.
+        report.failures = said.summary["failures"].as_u64().unwrap_or_default();
+        report.failures_sent = loaded.done;
+        report.lost_failures = lost("failures");
+        report.lost = said.coverage["lost"].clone();
+        Ok(())
+    }
+
+    fn others(&self, report: &mut Report) -> Result<()> {
+        self.say("new connections");
+        let connect = ["--kind", "connect", "--rate", "1000"];
+        let pairs = self.pairs(&[Condition::Both], || self.at_rate("http", &connect, 500))?;
+        for (name, percentile) in percentiles() {
+            report.row(Row::new("connect_1k", name, &pairs.ratios(percentile), pairs.without(percentile), "µs"));
+        }
+        self.say("DNS");
+        let dns = ["--kind", "dns", "--rate", "5000"];
+        let pairs = self.pairs(&[Condition::Both], || self.at_rate("dns", &dns, 500))?;
+        for (name, percentile) in percentiles() {
+            report.row(Row::new("dns_5k", name, &pairs.ratios(percentile), pairs.without(percentile), "µs"));
+        }
+        for (name, server, words) in [("bulk", "sink", &["--bulk"][..]), ("messages_128", "echo", &["--echo", "128"])] {
+            self.say(name);
+            let words: Vec<&str> = words.iter().copied().chain(["--milliseconds", "500"]).collect();
+            let conditions = [Condition::Both, Condition::Empty];
+            let pairs = self.pairs(&conditions, || self.site.load(Beside::Server, server, &words))?;
+            let ratios = pairs.ratios(Loaded::rate);
+            report.rows(name, &["both", "empty"], &ratios, pairs.without(Loaded::rate), "a second");
+        }
+        Ok(())
+    }
+
+    fn families(&self, report: &mut Report) -> Result<()> {
+        self.say("families of hooks");
+        let conditions: Vec<_> = (0..FAMILIES.len()).map(Condition::Family).collect();
+        let pairs = self.pairs(&conditions, || self.site.saturate(Beside::Server, 1))?;
+        let names: Vec<_> = FAMILIES.iter().map(|(name, _)| *name).collect();
+        report.rows("hooks", &names, &pairs.ratios(|rate| *rate), pairs.without(|rate| *rate), "requests/s");
+        Ok(())
+    }
+}
+
+/// A measure of a run.
+type Measure = fn(&Loaded) -> f64;
+
+fn percentiles() -> [(&'static str, Measure); 3] {
+    [("p50", |loaded| loaded.p50), ("p99", |loaded| loaded.p99), ("p999", |loaded| loaded.p999)]
+}
+
+fn since(now: &Program, then: &Program) -> Program {
+    Program { runs: now.runs - then.runs, nanoseconds: now.nanoseconds - then.nanoseconds, ..now.clone() }
+}

@@ -1,0 +1,159 @@
+//! What came of it: lines of JSON, or tables as they stand in `docs/performance.md`.
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::http::Output;
+use super::pairs::Ratio;
+use super::tracer::Program;
+
+#[derive(Serialize)]
+pub(crate) struct Row {
+    work: &'static str,
+    name: String,
+    #[serde(flatten)]
+    ratio: Ratio,
+    /// Runs without to runs without.
+    chance: Ratio,
+    /// What the runs without gave.
+    without: f64,
+    unit: &'static str,
+}
+
+impl Row {
+    /// Of one kind of run and chance.
+    pub(crate) fn new(work: &'static str, name: &str, ratios: &[Ratio], without: f64, unit: &'static str) -> Self {
+        let chance = ratios[ratios.len() - 1];
+        Self { work, name: name.to_owned(), ratio: ratios[0], chance, without, unit }
+    }
+}
+
+#[derive(Default)]
+pub(crate) struct Report {
+    pairs: usize,
+    rows: Vec<Row>,
+    pub(crate) startup_ms: f64,
+    pub(crate) startup_peak_mib: f64,
+    pub(crate) resident_mib: f64,
+    pub(crate) failing_peak_mib: f64,
+    pub(crate) empty_program_ns: f64,
+    pub(crate) programs: Vec<Program>,
+    pub(crate) requests: f64,
+    pub(crate) agent_cpu_cores_idle: f64,
+    pub(crate) agent_cpu_cores_10k_ok: f64,
+    pub(crate) agent_cpu_cores_10k_failing: f64,
+    pub(crate) failures: u64,
+    pub(crate) failures_sent: u64,
+    pub(crate) lost_failures: u64,
+    pub(crate) lost: Value,
+}
+
+impl Report {
+    pub(crate) fn new(pairs: usize) -> Self {
+        Self { pairs, ..Self::default() }
+    }
+
+    pub(crate) fn row(&mut self, row: Row) {
+        let Ratio { median, low, high, pairs } = row.ratio;
+        eprintln!("        {:<14} {:<40} {median:.3} ({low:.3} to {high:.3}, {pairs} pairs)", row.work, row.name);
+        self.rows.push(row);
+    }
+
+    pub(crate) fn rows(
+        &mut self,
+        work: &'static str,
+        names: &[&str],
+        ratios: &[Ratio],
+        without: f64,
+        unit: &'static str,
+    ) {
+        let chance = ratios[ratios.len() - 1];
+        for (name, ratio) in names.iter().zip(ratios) {
+            self.row(Row { work, name: (*name).to_owned(), ratio: *ratio, chance, without, unit });
+        }
+    }
+
+    fn ratio(&self, work: &str, name: &str) -> Value {
+        let row = self.rows.iter().find(|row| row.work == work && row.name == name);
+        row.map_or(Value::Null, |row| rounded(row.ratio.median, 4))
+    }
+
+    /// For each request, net of what calling a program costs that does nothing.
+    fn kernel_ns(&self) -> f64 {
+        let net = |program: &Program| program.nanoseconds as f64 - program.runs as f64 * self.empty_program_ns;
+        self.programs.iter().map(net).sum::<f64>() / self.requests
+    }
+
+    fn last_line(&self) -> Value {
+        let mut line = json!({
+            "type": "result",
+            "pairs": self.pairs,
+            "saturated_ratio_server": self.ratio("saturated", "server"),
+            "saturated_ratio_both": self.ratio("saturated", "both"),
+            "saturated_ratio_empty": self.ratio("saturated", "empty"),
+            "saturated_ratio_syscall_capture": self.ratio("saturated", "syscall_capture"),
+            "p99_ratio_10k": self.ratio("rate_10k", "p99"),
+            "kernel_ns_per_request": rounded(self.kernel_ns(), 0),
+            "agent_cpu_cores_idle": rounded(self.agent_cpu_cores_idle, 4),
+            "agent_cpu_cores_10k_ok": rounded(self.agent_cpu_cores_10k_ok, 4),
+            "agent_cpu_cores_10k_failing": rounded(self.agent_cpu_cores_10k_failing, 4),
+            "failures_sent": self.failures_sent,
+            "failures_told": self.failures,
+            "lost_failures": self.lost_failures,
+            "lost": self.lost,
+            "startup_ms": rounded(self.startup_ms, 0),
+            "startup_peak_mib": rounded(self.startup_peak_mib, 1),
+            "resident_mib": rounded(self.resident_mib, 1),
+            "failing_peak_mib": rounded(self.failing_peak_mib, 1),
+        });
+        for (key, work, name) in [
+            ("connect_p99_ratio_1k", "connect_1k", "p99"),
+            ("dns_p99_ratio_5k", "dns_5k", "p99"),
+            ("bulk_ratio", "bulk", "both"),
+            ("messages_ratio", "messages_128", "both"),
+        ] {
+            line[key] = self.ratio(work, name);
+        }
+        line
+    }
+
+    pub(crate) fn print(&self, output: Output) {
+        if output == Output::Json {
+            self.rows.iter().for_each(|row| print(json!({"type": "ratio"}), row));
+            self.programs.iter().for_each(|program| print(json!({"type": "program"}), program));
+            println!("{}", self.last_line());
+            return;
+        }
+        println!("| work | | ratio | 95 % interval | chance alone | without |\n|---|---|--:|---|---|--:|");
+        for Row { work, name, ratio, chance, without, unit } in &self.rows {
+            println!(
+                "| {work} | {name} | {:.3} | {:.3} to {:.3} | {:.3} to {:.3} | {without:.0} {unit} |",
+                ratio.median, ratio.low, ratio.high, chance.low, chance.high
+            );
+        }
+        println!("\n| program | runs a request | ns a run | net ns a request | instructions | verified |");
+        println!("|---|--:|--:|--:|--:|--:|");
+        for Program { name, runs, nanoseconds, instructions, verified } in &self.programs {
+            let (runs, nanoseconds) = (*runs as f64, *nanoseconds as f64);
+            let net = (nanoseconds - runs * self.empty_program_ns) / self.requests;
+            let each = if runs > 0.0 { nanoseconds / runs } else { 0.0 };
+            println!("| {name} | {:.2} | {each:.0} | {net:.0} | {instructions} | {verified} |", runs / self.requests);
+        }
+        println!("\n| | |\n|---|--:|");
+        for (name, value) in self.last_line().as_object().into_iter().flatten().filter(|(name, _)| *name != "type") {
+            println!("| {name} | {value} |");
+        }
+    }
+}
+
+fn print(mut line: Value, of: &impl Serialize) {
+    if let (Value::Object(line), Ok(Value::Object(fields))) = (&mut line, serde_json::to_value(of)) {
+        line.extend(fields);
+    }
+    println!("{line}");
+}
+
+fn rounded(value: f64, digits: i32) -> Value {
+    let factor = 10f64.powi(digits);
+    json!((value * factor).round() / factor)
+}
