@@ -71,7 +71,7 @@ fn exchange(number: u64, role: &str) -> Record {
         "cgroup": 7, "netns": 1, "local": "10.0.0.1:80", "remote": peer, "nat_remote": null, "connector": null,
         "comm": format!("worker-{number}"), "established_ns": 1, "start_ns": number, "read_ns": null,
         "end_ns": number + 1000, "actor": null, "responder": null, "seq": number, "ack": 1, "number": 0, "first": true,
-        "outcome": "unanswered", "truncated": false, "reset_received": number % 2 == 0, "reset_sent": false,
+        "outcome": "unanswered", "truncated": false, "reset_received": number.is_multiple_of(2), "reset_sent": false,
         "request": {"method": format!("M{number}"), "path": format!("/item-{number}"), "ids": [], "upgrade": false,
                     "line_hash": number},
         "response": null, "local_closed_first": false, "remote_closed_first": false, "closing_ns": 0, "retransmits": 0
