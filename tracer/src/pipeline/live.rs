@@ -14,6 +14,7 @@ use super::kernel_counts::{self, CgroupName};
 use super::listener::Listener;
 use super::naming::Naming;
 use super::progress::Progress;
+use super::ready::{notes, ready};
 use super::stop::Stop;
 use super::sweep::{self, Losses};
 use super::watch::Watch;
@@ -25,10 +26,8 @@ use crate::event::{Event, HostFact, Ktime, Record, decode};
 use crate::host::cgroups::Cgroups;
 use crate::host::proc::Proc;
 use crate::k8s::Snapshot;
-use crate::k8s::snapshot::Collection;
 use crate::k8s::watch::Watch as ClusterWatch;
 use crate::kernel::{self, Kernel, KernelNames};
-use crate::sink::line::{Ready, SkippedHook, SnapshotSize};
 use rustc_hash::FxHashMap;
 
 /// Events taken from the rings before anything else is looked at.
@@ -358,44 +357,4 @@ fn cgroup_change(bytes: &[u8]) -> Option<(u64, String, bool)> {
     let (cgroup, _) = Cgroup::read_from_prefix(bytes).ok()?;
     let path = cgroup.path.split(|byte| *byte == 0).next().unwrap_or_default();
     Some((cgroup.cgroup_id, String::from_utf8_lossy(path).into_owned(), removed))
-}
-
-/// What this kernel lacks, as sentences.
-fn notes(session: &kernel::Session) -> Vec<String> {
-    let hooks = session.plan.skipped.iter().map(|skipped| {
-        let mut note = format!("hook {} is not attached: {}", skipped.hook.name, skipped.reason);
-        if !skipped.hook.causes.is_empty() {
-            note += &format!(" (causes found less often: {})", skipped.hook.causes.join(", "));
-        }
-        note
-    });
-    let attached = session.plan.attach.iter();
-    let partly =
-        attached.filter_map(|hook| session.features.lacks(hook).map(|lost| format!("hook {}: {lost}", hook.name)));
-    let fields = session.missing_offsets.iter().map(|missing| format!("no {}: {}", missing.field, missing.costs));
-    let partial = (!session.cgroup_mount.is_root).then(|| {
-        let mount = session.cgroup_mount.path.display();
-        format!("{mount} shows only a part of the cgroup tree: other containers are not seen")
-    });
-    hooks.chain(partly).chain(fields).chain(session.missing_privileges.iter().cloned()).chain(partial).collect()
-}
-
-fn ready(session: &kernel::Session, core: &Options, snapshot: &Snapshot) -> Ready {
-    let skipped = session.plan.skipped.iter();
-    Ready {
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        node: core.node.clone(),
-        kernel: kernel::features::release().1,
-        cgroup: core.cgroup.clone(),
-        hooks: session.plan.attach.iter().map(|hook| hook.name.to_owned()).collect(),
-        skipped: skipped
-            .map(|skipped| SkippedHook { hook: skipped.hook.name.to_owned(), reason: skipped.reason.clone() })
-            .collect(),
-        snapshot: SnapshotSize {
-            pods: snapshot.count(Collection::Pods),
-            services: snapshot.count(Collection::Services),
-            network_policies: snapshot.count(Collection::NetworkPolicies),
-            nodes: snapshot.count(Collection::Nodes),
-        },
-    }
 }

@@ -21,6 +21,7 @@ mod naming;
 mod object;
 mod percentile;
 mod progress;
+mod ready;
 pub mod replay;
 mod rules;
 mod stop;
