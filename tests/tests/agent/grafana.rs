@@ -24,6 +24,7 @@ const QUIET: &[&str] = &[
     "tracer_incidents_evicted_total",
     "tracer_journal_errors_total",
     "tracer_lost_events_total",
+    "tracer_forgotten_total",
     "tracer_otlp_items_total",
     "tracer_process_deaths_total",
     "tracer_series_overflow_total",

@@ -24,7 +24,8 @@ fn sees() -> [Panel; 8] {
         Panel::lines("Behind", "Time since the pipeline last ran; it does ten times a second.", Unit::Seconds)
             .show(format!("time() - {}", gauge("tracer_last_tick_timestamp_seconds")), "{{instance}}"),
         Panel::bars("Lost", "What was lost, and where. With losses less is asserted: verdicts become unknown.")
-            .show(counts("instance, ring, kind", "tracer_lost_events_total", AGENT), "{{instance}} {{ring}} {{kind}}"),
+            .show(counts("instance, ring, kind", "tracer_lost_events_total", AGENT), "{{instance}} {{ring}} {{kind}}")
+            .show(counts("instance, what", "tracer_forgotten_total", AGENT), "{{instance}} {{what}} made room"),
         Panel::lines("Events", "What the core was told, by kind.", Unit::PerSecond)
             .show(rate("event", "tracer_events_total", AGENT), "{{event}}"),
         Panel::lines(
