@@ -260,8 +260,10 @@ fn hooks(plan: &Plan, features: &Features) -> impl Iterator<Item = Check> {
         if !skipped.hook.causes.is_empty() {
             detail += &format!("; causes found less often: {}", skipped.hook.causes.join(", "));
         }
-        let remedy = format!("use a kernel that has it ({})", skipped.hook.since);
-        Check::new(format!("hook {}", skipped.hook.name), status, detail, Some(&remedy))
+        // Every kernel has the hooks of cgroups; the check of the mount says what they lack.
+        let since = (!skipped.hook.kind.by_cgroup()).then_some(skipped.hook.since);
+        let remedy = since.map(|since| format!("use a kernel that has it ({since})"));
+        Check::new(format!("hook {}", skipped.hook.name), status, detail, remedy.as_deref())
     });
     attached.chain(skipped)
 }
