@@ -44,24 +44,25 @@ pub(crate) fn bytes(conn: &mut Conn, segment: &Segment, token: Token) {
         return;
     }
     let mut at = 0u32;
-    let mut done = message(conn, segment);
-    for _ in 1..GLUED {
+    for _ in 0..GLUED {
+        let part = (u64::from(segment.at.wrapping_add(at)) << 32) | u64::from(segment.len.wrapping_sub(at));
+        let seq = ((segment.direction as u64 & 1) << 32) | u64::from(segment.seq.wrapping_add(at));
+        let done = Done(response(segment.skb, kernel::address(segment.sock), part, seq, segment.now));
         let Some(consumed) = done.length(segment.sock) else { return };
         at = at.wrapping_add(consumed);
         if conn.begun == conn.answered || at >= segment.len {
             return;
         }
-        let part = (u64::from(segment.at.wrapping_add(at)) << 32) | u64::from(segment.len.wrapping_sub(at));
-        let seq = ((segment.direction as u64 & 1) << 32) | u64::from(segment.seq.wrapping_add(at));
-        done = Done(glued_response(segment.skb, kernel::address(segment.sock), part, seq, segment.now));
     }
 }
 
-/// A response that stands behind another in its segment: its place and length there, and its direction and sequence number.
-/// A global function, which the verifier walks once: with all that follows a response it is the largest part of the program.
+/// A response at a place of its segment: that and the length from there, its direction and sequence number. A global
+/// function, which the verifier walks once: with all that follows a response it is the largest part of the program. The first
+/// response of a segment goes through it, too: inlined it would need more stack than kernels before 6.8 leave to both, which
+/// count 32 bytes at least for each function in a chain of calls (`kernel/bpf/verifier.c` `check_max_stack_depth`).
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn glued_response(skb: *mut __sk_buff, sock: u64, part: u64, seq: u64, now: u64) -> u64 {
+pub extern "C" fn response(skb: *mut __sk_buff, sock: u64, part: u64, seq: u64, now: u64) -> u64 {
     let Some(record) = conn::find(sock) else { return 0 };
     let segment = Segment {
         skb,
