@@ -30,8 +30,6 @@ pub enum Stat {
     Tls,
     /// Flight records written (a count, not a loss: the recorder keeps the last `FLIGHT_RECORDS`).
     Flight,
-    /// HTTP requests seen.
-    Requests,
     /// TCP segments with data sent again.
     Retransmits,
     /// Sockets older than the tracer that were given no record.
@@ -39,7 +37,7 @@ pub enum Stat {
 }
 
 impl Stat {
-    pub const COUNT: usize = 14;
+    pub const COUNT: usize = 13;
     /// Every statistic with its stable name, in index order.
     pub const ALL: [(Stat, &'static str); Stat::COUNT] = [
         (Stat::LostFailures, "failures"),
@@ -53,7 +51,6 @@ impl Stat {
         (Stat::Joined, "joined"),
         (Stat::Tls, "tls"),
         (Stat::Flight, "flight"),
-        (Stat::Requests, "requests"),
         (Stat::Retransmits, "retransmits"),
         (Stat::LostExisting, "existing"),
     ];

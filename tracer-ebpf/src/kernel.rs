@@ -123,6 +123,14 @@ pub(crate) fn task_actor(task: u64) -> Actor {
     Actor { tgid: read_or_zero(task, offset!(task_tgid)), tid: read_or_zero(task, offset!(task_pid)) }
 }
 
+/// The current process and thread, where `bpf_get_current_pid_tgid` is to be had: in raw tracepoints on every kernel.
+#[inline(always)]
+pub(crate) fn current_actor() -> Actor {
+    // SAFETY: no arguments.
+    let both = unsafe { generated::bpf_get_current_pid_tgid() };
+    Actor { tgid: (both >> 32) as u32, tid: both as u32 }
+}
+
 #[inline(always)]
 pub(crate) fn now() -> u64 {
     // SAFETY: no arguments.

@@ -27,6 +27,14 @@ pub(crate) struct Packet {
     pub payload_len: u32,
 }
 
+/// The packet's socket, 0 if it has none. Always a full one: these hooks don't run for others, and give requests and the like
+/// their listener (`kernel/bpf/cgroup.c` `__cgroup_bpf_run_filter_skb`, 5.10 to 6.18).
+#[inline(always)]
+pub(crate) fn sock(skb: *mut __sk_buff) -> u64 {
+    // SAFETY: a context field.
+    unsafe { (*skb).__bindgen_anon_2.sk as u64 }
+}
+
 /// Loads a fixed number of bytes.
 #[inline(always)]
 pub(crate) fn load<T: Default>(skb: *mut __sk_buff, offset: u32) -> Option<T> {

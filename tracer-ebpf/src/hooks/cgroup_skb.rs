@@ -1,7 +1,7 @@
 //! `cgroup_skb` ingress and egress: every packet of a local socket, after NAT and netfilter of its own namespace
 //! (`net/ipv4/ip_output.c` `ip_finish_output`, `net/core/filter.c` `sk_filter_trim_cap`). Since 4.10.
 
-use aya_ebpf::{bindings::__sk_buff, helpers::generated::bpf_sk_fullsock, macros::cgroup_skb, programs::SkBuffContext};
+use aya_ebpf::{bindings::__sk_buff, macros::cgroup_skb, programs::SkBuffContext};
 use tracer_common::event::{IcmpError, PacketTuple, kind};
 
 use crate::{
@@ -37,14 +37,7 @@ fn look(skb: *mut __sk_buff, direction: usize) {
         }
         return;
     }
-    // SAFETY: a context field; the helper gives NULL for anything but a full socket.
-    let sock = unsafe {
-        let sock = (*skb).__bindgen_anon_2.sk;
-        if sock.is_null() {
-            return;
-        }
-        bpf_sk_fullsock(sock) as u64
-    };
+    let sock = packet::sock(skb);
     if sock == 0 {
         return;
     }
@@ -114,13 +107,13 @@ fn icmp6_error(skb: *mut __sk_buff, packet: &Packet) {
         ..Default::default()
     };
     // SAFETY: a context field.
-    let (sock, ifindex) = unsafe { ((*skb).__bindgen_anon_2.sk as u64, (*skb).ifindex) };
+    let ifindex = unsafe { (*skb).ifindex };
     emit::emit(
         Ring::Failures,
         IcmpError {
             header: emit::header::<IcmpError>(kind::ICMP_SEND),
             packet: tuple,
-            netns: kernel::sock_netns(kernel::address(sock)),
+            netns: kernel::sock_netns(kernel::address(packet::sock(skb))),
             ifindex,
             icmp_type: icmp[0],
             icmp_code: icmp[1],

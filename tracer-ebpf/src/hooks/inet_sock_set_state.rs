@@ -130,7 +130,7 @@ fn peer_was_idle(sock: u64, record: &Conn) -> bool {
 #[inline(always)]
 fn failed(sock: u64, record: &mut Conn) {
     kernel::sock_tuple_ports(sock, &mut record.tuple);
-    if kernel::task_actor(kernel::current()) == record.connector {
+    if kernel::current_actor() == record.connector {
         record.flags |= conn_flag::SYNCHRONOUS;
     }
     let Some(mut entry) = emit::reserve::<Connect>(Ring::Failures, kind::CONNECT) else { return };

@@ -72,7 +72,7 @@ pub fn kfree_skb(ctx: RawTracePointContext) -> i32 {
         if event.netns == 0 {
             event.netns = kernel::sock_netns(event.sock);
         }
-        event.tgid = kernel::task_actor(kernel::current()).tgid;
+        event.tgid = kernel::current_actor().tgid;
         before_nat(skb, event);
         // Cilium leaves five words from the ninth byte on (bpf/lib/drop.h).
         event.cb = read_or_zero(skb, offset!(skb_cb).wrapping_add(8));

@@ -18,7 +18,7 @@ pub fn tcp_rcv_space_adjust(ctx: RawTracePointContext) -> i32 {
     if record.role != role::SERVER || record.protocol != protocol::HTTP1 || record.begun == record.answered {
         return 0;
     }
-    let actor = kernel::task_actor(kernel::current());
+    let actor = kernel::current_actor();
     let now = kernel::now();
     for slot in 0..PIPELINE {
         let request = &mut record.requests[slot];

@@ -55,32 +55,7 @@ pub(crate) struct Segment {
 /// Looks at a segment with payload.
 #[inline(always)]
 pub(crate) fn segment(skb: *mut __sk_buff, sock: u64, packet: &Packet, direction: usize) {
-    let found = conn::find(sock);
-    if let Some(record) = found {
-        // SAFETY: a live map value for the rest of the program.
-        let record = unsafe { &mut *record };
-        if is_dismissed(record) {
-            record.last_ns[direction & 1] = kernel::now();
-            return;
-        }
-    }
-    let Some(first) = token::first_bytes(skb, packet.payload, packet.payload_len) else { return };
-    let token = token::classify(&first, packet.payload_len);
-    let record = match found {
-        Some(record) => record,
-        None => {
-            // Only a whole request line joins a connection whose beginning wasn't seen. One that ends the handshake, too,
-            // because the last acknowledgement was lost, comes with the listener as its socket.
-            if token != Token::Request || kernel::sock_state(kernel::address(sock)) == state::LISTEN {
-                return;
-            }
-            let role = if direction == SENT { role::CLIENT } else { role::SERVER };
-            match conn::create(sock, role, conn_flag::JOINED) {
-                Some(record) => record,
-                None => return,
-            }
-        }
-    };
+    let Some(record) = conn::find(sock).or_else(|| join(skb, sock, packet, direction)) else { return };
     // SAFETY: a live map value for the rest of the program.
     let record = unsafe { &mut *record };
     let segment = Segment {
@@ -94,7 +69,7 @@ pub(crate) fn segment(skb: *mut __sk_buff, sock: u64, packet: &Packet, direction
         now: kernel::now(),
     };
     if record.protocol == protocol::UNKNOWN {
-        decide(record, token, &first, &segment);
+        decide(record, &segment);
     }
     if record.protocol == protocol::TLS && tls::follows(record) && is_new(record, &segment) {
         tls::records(record, &segment);
@@ -109,25 +84,30 @@ pub(crate) fn segment(skb: *mut __sk_buff, sock: u64, packet: &Packet, direction
     }
     record.last_ns[direction & 1] = segment.now;
     if (direction == RECEIVED) == conn::is_server(record) {
-        request::bytes(record, &segment, token, token::method_flags(&first));
+        request::bytes(record, &segment);
     } else {
-        response::bytes(record, &segment, token);
+        response::bytes(record, &segment);
     }
 }
 
-/// Whether it is known already that nothing of the connection's payload is of interest.
+/// Makes the record of a connection whose beginning wasn't seen: only at a whole request line. One that ends the handshake,
+/// too, because the last acknowledgement was lost, comes with the listener as its socket.
 #[inline(always)]
-fn is_dismissed(record: &Conn) -> bool {
-    match record.protocol {
-        protocol::UNKNOWN | protocol::HTTP1 => false,
-        protocol::TLS => !tls::follows(record),
-        _ => true,
+fn join(skb: *mut __sk_buff, sock: u64, packet: &Packet, direction: usize) -> Option<*mut Conn> {
+    let first = token::first_bytes(skb, packet.payload, packet.payload_len)?;
+    if token::classify(first, packet.payload_len) != Token::Request
+        || kernel::sock_state(kernel::address(sock)) == state::LISTEN
+    {
+        return None;
     }
+    conn::create(sock, if direction == SENT { role::CLIENT } else { role::SERVER }, conn_flag::JOINED)
 }
 
 /// Decides what the connection carries by its first payload.
 #[inline(always)]
-fn decide(record: &mut Conn, token: Token, first: &[u8; 16], segment: &Segment) {
+fn decide(record: &mut Conn, segment: &Segment) {
+    let Some(first) = token::first_bytes(segment.skb, segment.at, segment.len) else { return };
+    let token = token::classify(first, segment.len);
     let d = segment.direction & 1;
     let from_client = (d == RECEIVED) == conn::is_server(record);
     if record.flags & conn_flag::JOINED != 0 {
@@ -138,7 +118,7 @@ fn decide(record: &mut Conn, token: Token, first: &[u8; 16], segment: &Segment) 
             if record.flags & conn_flag::EXISTING != 0 {
                 count(Stat::Joined);
             }
-        } else if is_tls_record(first, segment.len) {
+        } else if is_tls_record(first.to_le_bytes(), segment.len) {
             count(Stat::Tls);
             record.protocol = protocol::TLS;
         }
@@ -156,7 +136,8 @@ fn decide(record: &mut Conn, token: Token, first: &[u8; 16], segment: &Segment) 
             count(Stat::Joined);
             return;
         }
-        _ if first[0] == 0x16 && first[1] == 3 => {
+        // A TLS handshake record, of any version.
+        _ if first as u16 == u16::from_le_bytes([0x16, 3]) => {
             count(Stat::Tls);
             protocol::TLS
         }
@@ -166,7 +147,7 @@ fn decide(record: &mut Conn, token: Token, first: &[u8; 16], segment: &Segment) 
 
 /// Whether the segment is exactly one TLS record (RFC 8446 section 5.1): types 20 to 23, versions 3.1 to 3.3.
 #[inline(always)]
-fn is_tls_record(first: &[u8; 16], len: u32) -> bool {
+fn is_tls_record(first: [u8; 8], len: u32) -> bool {
     let length = u32::from(u16::from_be_bytes([first[3], first[4]]));
     first[0] & 0xfc == 0x14 && first[1] == 3 && first[2].wrapping_sub(1) < 3 && length + 5 == len
 }

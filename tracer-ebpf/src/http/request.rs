@@ -26,23 +26,20 @@ const SCANNED: u32 = 2;
 
 /// Bytes of the requesting direction.
 #[inline(always)]
-pub(crate) fn bytes(conn: &mut Conn, segment: &Segment, token: Token, method: u8) {
-    let starts = matches!(token, Token::Request | Token::RequestPrefix);
+pub(crate) fn bytes(conn: &mut Conn, segment: &Segment) {
     if conn.begun != 0 {
         let slot = (conn.begun.wrapping_sub(1) as usize) & (PIPELINE - 1);
         let answered = conn.begun == conn.answered;
         let bodied = conn.requests[slot].flags & req_flag::BODY != 0;
         // An answered request without a body leaves nothing to come; anything else may continue here.
-        if (!answered || bodied) && continues(conn, segment, slot, starts) {
-            return;
+        if !answered || bodied {
+            let Some(token) = token::peek(segment, 0) else { return };
+            if continues(conn, segment, slot, token.is_request()) || !token.is_request() {
+                return;
+            }
         }
-        if !starts {
-            return;
-        }
-    } else if !starts {
-        return;
     }
-    begin_all(conn, segment, method);
+    begin_all(conn, segment);
 }
 
 /// Whether the segment belongs to the request in `slot`; then it is added to it.
@@ -87,11 +84,10 @@ fn continues(conn: &mut Conn, segment: &Segment, slot: usize, starts: bool) -> b
 
 /// Begins the request at the segment's start, and those glued behind it.
 #[inline(always)]
-fn begin_all(conn: &mut Conn, segment: &Segment, method: u8) {
+fn begin_all(conn: &mut Conn, segment: &Segment) {
     let mut at = 0u32;
-    let mut method = method;
     for _ in 0..GLUED {
-        if begin(conn, segment, at, method).is_none() {
+        if begin(conn, segment, at).is_none() {
             return;
         }
         if conn.begun > SCANNED && conn.flags & conn_flag::PIPELINED == 0 {
@@ -109,18 +105,16 @@ fn begin_all(conn: &mut Conn, segment: &Segment, method: u8) {
         }
         conn.flags |= conn_flag::PIPELINED;
         at = next as u32;
-        let len = segment.len.wrapping_sub(at);
-        let Some(first) = token::first_bytes(segment.skb, segment.at.wrapping_add(at), len) else { return };
-        if !matches!(token::classify(&first, len), Token::Request | Token::RequestPrefix) {
+        if !token::peek(segment, at).is_some_and(Token::is_request) {
             return;
         }
-        method = token::method_flags(&first);
     }
 }
 
-/// Begins one request `at` bytes into the segment, with the flags of its method.
+/// Begins one request `at` bytes into the segment, if one begins there: seen in the captured head, which spares a load of its
+/// first bytes.
 #[inline(always)]
-fn begin(conn: &mut Conn, segment: &Segment, at: u32, method: u8) -> Option<()> {
+fn begin(conn: &mut Conn, segment: &Segment, at: u32) -> Option<()> {
     let len = segment.len.wrapping_sub(at);
     if conn.begun.wrapping_sub(conn.answered) >= PIPELINE as u32 {
         count(Stat::PipelineOverflow);
@@ -142,6 +136,11 @@ fn begin(conn: &mut Conn, segment: &Segment, at: u32, method: u8) -> Option<()> 
     // SAFETY: the request head's room.
     let n =
         unsafe { load_up_to::<{ REQUEST_HEAD as u64 }>(segment.skb, segment.at.wrapping_add(at), heads.cast(), len) }?;
+    // SAFETY: a live map value.
+    let first = unsafe { heads.cast::<u64>().read() };
+    if !token::classify(first, n).is_request() {
+        return None;
+    }
     let request = &mut conn.requests[slot];
     request.start_ns = segment.now;
     request.read_ns = 0;
@@ -158,7 +157,7 @@ fn begin(conn: &mut Conn, segment: &Segment, at: u32, method: u8) -> Option<()> 
     request.status = 0;
     request.head_len = n as u16;
     request.response_len = 0;
-    request.flags = method;
+    request.flags = token::method_flags(first);
     if n < len {
         request.flags |= req_flag::TRUNCATED;
     }
@@ -200,9 +199,9 @@ pub(super) fn unearth(conn: &mut Conn, segment: &Segment) -> bool {
         if generated::bpf_probe_read_kernel(heads.cast(), len as u32, source) != 0 {
             return false;
         }
-        heads.cast::<[u8; 16]>().read()
+        heads.cast::<u64>().read()
     };
-    if token::classify(&first, len as u32) != Token::Request {
+    if token::classify(first, len as u32) != Token::Request {
         return false;
     }
     conn.requests[slot] = conn.requests[last];
@@ -215,7 +214,7 @@ pub(super) fn unearth(conn: &mut Conn, segment: &Segment) -> bool {
     request.status = 0;
     request.head_len = len as u16;
     request.response_len = 0;
-    request.flags = token::method_flags(&first);
+    request.flags = token::method_flags(first);
     request.slot = slot as u8;
     conn.flags |= conn_flag::PIPELINED;
     conn.begun = conn.begun.wrapping_add(1);

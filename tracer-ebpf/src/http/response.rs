@@ -10,7 +10,7 @@ use tracer_common::{
 
 use super::{
     SENT, Segment, framing, request,
-    token::{STATUS_LINE, Token, status},
+    token::{self, STATUS_LINE, Token, status},
 };
 use crate::{
     conn,
@@ -19,7 +19,7 @@ use crate::{
     globals::config,
     kernel,
     maps::{COUNTERS, HEADS, ZERO_COUNTER, count},
-    packet::{load_up_to, opaque},
+    packet::{self, load_up_to, opaque},
 };
 
 /// Messages looked for in one segment: interim responses before the final one, or pipelined ones.
@@ -27,17 +27,13 @@ const GLUED: usize = 4;
 
 /// Bytes of the answering direction.
 #[inline(always)]
-pub(crate) fn bytes(conn: &mut Conn, segment: &Segment, token: Token) {
+pub(crate) fn bytes(conn: &mut Conn, segment: &Segment) {
     let waiting = conn.begun != conn.answered;
     let slot = (conn.answered as usize) & (PIPELINE - 1);
     let partial = waiting && conn.requests[slot].response_len > 0;
-    let starts = matches!(token, Token::Response | Token::ResponsePrefix);
-    if !starts && !(partial && u32::from(conn.requests[slot].response_len) < STATUS_LINE) {
-        return;
-    }
     // Where a request waited for its answer when it was sent, an answer begins. Anywhere else it may be a body.
     let expected = waiting && conn.requests[slot].ack == segment.seq;
-    if !partial && !expected && is_body(conn, segment) {
+    if !partial && !expected && (!token::peek(segment, 0).is_some_and(Token::is_response) || is_body(conn, segment)) {
         return;
     }
     if !waiting && !request::unearth(conn, segment) {
@@ -47,7 +43,7 @@ pub(crate) fn bytes(conn: &mut Conn, segment: &Segment, token: Token) {
     for _ in 0..GLUED {
         let part = (u64::from(segment.at.wrapping_add(at)) << 32) | u64::from(segment.len.wrapping_sub(at));
         let seq = ((segment.direction as u64 & 1) << 32) | u64::from(segment.seq.wrapping_add(at));
-        let done = Done(response(segment.skb, kernel::address(segment.sock), part, seq, segment.now));
+        let done = Done(response(segment.skb, part, seq, segment.now));
         let Some(consumed) = done.length(segment.sock) else { return };
         at = at.wrapping_add(consumed);
         if conn.begun == conn.answered || at >= segment.len {
@@ -62,7 +58,8 @@ pub(crate) fn bytes(conn: &mut Conn, segment: &Segment, token: Token) {
 /// count 32 bytes at least for each function in a chain of calls (`kernel/bpf/verifier.c` `check_max_stack_depth`).
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn response(skb: *mut __sk_buff, sock: u64, part: u64, seq: u64, now: u64) -> u64 {
+pub extern "C" fn response(skb: *mut __sk_buff, part: u64, seq: u64, now: u64) -> u64 {
+    let sock = packet::sock(skb);
     let Some(record) = conn::find(sock) else { return 0 };
     let segment = Segment {
         skb,
@@ -144,15 +141,15 @@ fn message(conn: &mut Conn, segment: &Segment) -> Done {
     let request = &mut conn.requests[slot];
     let before = u32::from(request.response_len);
     let Some(have) = append(heads, request.response_len, segment) else { return Done::NOTHING };
-    request.response_len = have as u16;
-    if have < STATUS_LINE {
+    // SAFETY: a live map value, in which the response's head is aligned.
+    let (line, first) = unsafe { (&(*heads).response, (&raw const (*heads).response).cast::<u64>().read()) };
+    let code = if have < STATUS_LINE { 0 } else { status(line) };
+    if !token::is_status_line(first, have) || (code == 0 && have >= STATUS_LINE) {
+        request.response_len = 0;
         return Done::NOTHING;
     }
-    // SAFETY: a live map value.
-    let line = unsafe { &(*heads).response };
-    let code = status(line);
-    if code == 0 || line[0] != b'H' || line[4] != b'/' {
-        request.response_len = 0;
+    request.response_len = have as u16;
+    if code == 0 {
         return Done::NOTHING;
     }
     if code < 200 && code != 101 {
@@ -196,7 +193,6 @@ fn append(heads: *mut Heads, have: u16, segment: &Segment) -> Option<u32> {
 #[inline(always)]
 fn finish(conn: &mut Conn, sock: u64, slot: usize, heads: *mut Heads) {
     let slot = slot & (PIPELINE - 1);
-    count(Stat::Requests);
     tally(conn, slot, heads);
     let code = u32::from(conn.requests[slot].status);
     // The kubelet takes 400 and above for a failed probe (pkg/probe/http/http.go of Kubernetes).

@@ -2,6 +2,7 @@
 
 use aya_ebpf::bindings::__sk_buff;
 
+use super::Segment;
 use crate::packet::{load, load_up_to};
 
 /// What a run of bytes begins with.
@@ -21,16 +22,37 @@ pub(crate) enum Token {
 /// Bytes that decide: `HTTP/1.1 200` is the longest need.
 pub(crate) const STATUS_LINE: u32 = 12;
 
-/// The first bytes at `offset`, zero-padded.
+impl Token {
+    /// Whether a request begins here.
+    #[inline(always)]
+    pub(crate) fn is_request(self) -> bool {
+        matches!(self, Self::Request | Self::RequestPrefix)
+    }
+
+    /// Whether a response begins here.
+    #[inline(always)]
+    pub(crate) fn is_response(self) -> bool {
+        matches!(self, Self::Response | Self::ResponsePrefix)
+    }
+}
+
+/// The first eight bytes at `offset`, of which the first is the lowest; zero beyond `len`.
 #[inline(always)]
-pub(crate) fn first_bytes(skb: *mut __sk_buff, offset: u32, len: u32) -> Option<[u8; 16]> {
-    if len >= 16 {
+pub(crate) fn first_bytes(skb: *mut __sk_buff, offset: u32, len: u32) -> Option<u64> {
+    if len >= 8 {
         return load(skb, offset);
     }
-    let mut bytes = [0u8; 16];
-    // SAFETY: 16 bytes of room.
-    unsafe { load_up_to::<15>(skb, offset, bytes.as_mut_ptr(), len) }?;
+    let mut bytes = 0u64;
+    // SAFETY: eight bytes of room.
+    unsafe { load_up_to::<7>(skb, offset, (&raw mut bytes).cast(), len) }?;
     Some(bytes)
+}
+
+/// What begins `at` bytes into a segment.
+#[inline(always)]
+pub(super) fn peek(segment: &Segment, at: u32) -> Option<Token> {
+    let len = segment.len.wrapping_sub(at);
+    Some(classify(first_bytes(segment.skb, segment.at.wrapping_add(at), len)?, len))
 }
 
 const fn word(text: &[u8]) -> (u64, u64) {
@@ -58,21 +80,25 @@ const METHODS: [(u64, u64); 9] = [
 ];
 const HTTP1: (u64, u64) = word(b"HTTP/1.");
 
+/// The bits of eight bytes of which `len` are there.
 #[inline(always)]
-fn head_word(bytes: &[u8; 16]) -> u64 {
-    u64::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3], bytes[4], bytes[5], bytes[6], bytes[7]])
+fn seen(len: u32) -> u64 {
+    if len >= 8 { u64::MAX } else { (1u64 << ((len & 7) * 8)) - 1 }
 }
 
-/// Classifies the first bytes of a segment of `len` bytes.
+/// Whether `len` bytes that begin with these are a status line or the beginning of one.
 #[inline(always)]
-pub(crate) fn classify(bytes: &[u8; 16], len: u32) -> Token {
-    let first = head_word(bytes);
-    if first & HTTP1.1 == HTTP1.0 {
+pub(crate) fn is_status_line(first: u64, len: u32) -> bool {
+    (first ^ HTTP1.0) & HTTP1.1 & seen(len) == 0
+}
+
+/// Classifies `len` bytes that begin with these.
+#[inline(always)]
+pub(crate) fn classify(first: u64, len: u32) -> Token {
+    let seen = seen(len);
+    let first = first & seen;
+    if is_status_line(first, len) {
         return if len >= STATUS_LINE { Token::Response } else { Token::ResponsePrefix };
-    }
-    let seen = if len >= 8 { u64::MAX } else { (1u64 << ((len & 7) * 8)) - 1 };
-    if (first ^ HTTP1.0) & HTTP1.1 & seen == 0 && len < 8 {
-        return Token::ResponsePrefix;
     }
     // Unrolled by hand: a loop over a constant table becomes a map of read-only data.
     let method = (METHODS[0].1 & first == METHODS[0].0)
@@ -106,9 +132,9 @@ pub(crate) fn classify(bytes: &[u8; 16], len: u32) -> Token {
 
 /// Flags of a request by its method.
 #[inline(always)]
-pub(crate) fn method_flags(bytes: &[u8; 16]) -> u8 {
+pub(crate) fn method_flags(first: u64) -> u8 {
     use tracer_common::conn::req_flag;
-    match bytes[0] {
+    match first as u8 {
         b'H' => req_flag::HEAD,
         b'C' => req_flag::CONNECT,
         b'P' | b'D' => req_flag::BODY,

@@ -58,7 +58,7 @@ fn every_hook_attaches_and_a_failure_is_an_event() {
     let ours: Vec<_> = flight.iter().filter(|record| record.line.starts_with(b"GET /checkout")).collect();
     assert_eq!((ours.len(), overwritten), (2, 0), "both ends");
     assert!(kernel.flight.read_new().unwrap().0.iter().all(|record| !record.line.starts_with(b"GET /checkout")));
-    assert!(kernel.tables.stats().unwrap()[Stat::Requests as usize] >= 2);
+    assert!(kernel.tables.stats().unwrap()[Stat::Flight as usize] >= 2);
     assert!(!kernel.tables.counters().unwrap().is_empty());
 
     exchange("503 Service Unavailable");

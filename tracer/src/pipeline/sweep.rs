@@ -55,8 +55,8 @@ impl Losses {
             events.push(Event::Joined { connections });
         }
         let lost = |stat: Stat| {
-            use Stat::{Flight, Joined, Requests, Retransmits, Tls};
-            !matches!(stat, Flight | Joined | Requests | Retransmits | Tls)
+            use Stat::{Flight, Joined, Retransmits, Tls};
+            !matches!(stat, Flight | Joined | Retransmits | Tls)
         };
         let mut totals: Vec<(String, u64)> = Stat::ALL
             .iter()
