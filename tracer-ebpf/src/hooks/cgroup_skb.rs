@@ -17,12 +17,14 @@ const DNS_PORT: u16 = 53;
 const ALLOW: i32 = 1;
 
 #[cgroup_skb]
+#[inline(always)]
 pub fn ingress(ctx: SkBuffContext) -> i32 {
     look(ctx.skb.skb, RECEIVED);
     ALLOW
 }
 
 #[cgroup_skb]
+#[inline(always)]
 pub fn egress(ctx: SkBuffContext) -> i32 {
     look(ctx.skb.skb, SENT);
     ALLOW
@@ -33,7 +35,7 @@ fn look(skb: *mut __sk_buff, direction: usize) {
     let Some(packet) = packet::parse(skb) else { return };
     if packet.protocol == IPPROTO_ICMPV6 {
         if direction == SENT {
-            icmp6_error(skb, &packet);
+            icmp6_error(skb, packet.payload_len);
         }
         return;
     }
@@ -85,12 +87,13 @@ fn syn_sent(sock: u64, packet: &Packet) {
 }
 
 /// ICMPv6 destination unreachable (RFC 4443 section 3.1) that this kernel sends: no tracepoint exists for it
-/// (`trace_icmp_send` is IPv4 only), but it passes here with the offending packet quoted.
-#[inline(always)]
-fn icmp6_error(skb: *mut __sk_buff, packet: &Packet) {
+/// (`trace_icmp_send` is IPv4 only), but it passes here with the offending packet quoted. Rare: it needn't stand in every
+/// packet's stack.
+#[inline(never)]
+fn icmp6_error(skb: *mut __sk_buff, payload_len: u32) {
     const DESTINATION_UNREACHABLE: u8 = 1;
     let Some(icmp) = packet::load::<[u8; 2]>(skb, 40) else { return };
-    if icmp[0] != DESTINATION_UNREACHABLE || packet.payload_len < 44 {
+    if icmp[0] != DESTINATION_UNREACHABLE || payload_len < 44 {
         return;
     }
     // The quoted packet begins behind 40 bytes of IPv6 and 8 of ICMPv6.

@@ -40,39 +40,34 @@ pub(crate) fn bytes(conn: &mut Conn, segment: &Segment) {
         return;
     }
     let mut at = 0u32;
-    for _ in 0..GLUED {
-        let part = (u64::from(segment.at.wrapping_add(at)) << 32) | u64::from(segment.len.wrapping_sub(at));
-        let seq = ((segment.direction as u64 & 1) << 32) | u64::from(segment.seq.wrapping_add(at));
-        let done = Done(response(segment.skb, part, seq, segment.now));
+    let (part, seq) = packed(segment, at);
+    let mut done = message(conn, segment.skb, part, seq, segment.now);
+    for _ in 1..GLUED {
         let Some(consumed) = done.length(segment.sock) else { return };
         at = at.wrapping_add(consumed);
         if conn.begun == conn.answered || at >= segment.len {
             return;
         }
+        let (part, seq) = packed(segment, at);
+        done = Done(response(segment.skb, part, seq, segment.now));
     }
 }
 
-/// A response at a place of its segment: that and the length from there, its direction and sequence number. A global
-/// function, which the verifier walks once: with all that follows a response it is the largest part of the program. The first
-/// response of a segment goes through it, too: inlined it would need more stack than kernels before 6.8 leave to both, which
-/// count 32 bytes at least for each function in a chain of calls (`kernel/bpf/verifier.c` `check_max_stack_depth`).
+/// What is `at` bytes into a segment, in two registers: offset and length; direction and sequence number.
+#[inline(always)]
+fn packed(segment: &Segment, at: u32) -> (u64, u64) {
+    let part = (u64::from(segment.at.wrapping_add(at)) << 32) | u64::from(segment.len.wrapping_sub(at));
+    (part, ((segment.direction as u64 & 1) << 32) | u64::from(segment.seq.wrapping_add(at)))
+}
+
+/// A response behind another in its segment. A global function, which the verifier walks once, not at each of them: with all
+/// that follows a response it is the largest part of the program.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn response(skb: *mut __sk_buff, part: u64, seq: u64, now: u64) -> u64 {
-    let sock = packet::sock(skb);
-    let Some(record) = conn::find(sock) else { return 0 };
-    let segment = Segment {
-        skb,
-        sock,
-        at: (part >> 32) as u32,
-        len: part as u32,
-        seq: seq as u32,
-        ack: 0,
-        direction: (seq >> 32) as usize & 1,
-        now,
-    };
+    let Some(record) = conn::find(packet::sock(skb)) else { return 0 };
     // SAFETY: a live map value.
-    message(unsafe { &mut *record }, &segment).0
+    message(unsafe { &mut *record }, skb, part, seq, now).0
 }
 
 /// What is to be known of a response to find the next one behind it; zero if none may follow. In one register.
@@ -132,9 +127,21 @@ fn is_bodiless(request: &Request) -> bool {
     request.flags & req_flag::HEAD != 0 || request.status == 204 || request.status == 304
 }
 
-/// Looks at the response that begins with the segment.
-#[inline(always)]
-fn message(conn: &mut Conn, segment: &Segment) -> Done {
+/// Looks at the response at a place of its segment, [`packed`]. With a stack of its own: inlined into its callers they would need more
+/// than the 512 bytes of a chain of calls, of which kernels before 6.8 count 32 at least for each
+/// (`kernel/bpf/verifier.c` `check_max_stack_depth`).
+#[inline(never)]
+fn message(conn: &mut Conn, skb: *mut __sk_buff, part: u64, seq: u64, now: u64) -> Done {
+    let segment = &Segment {
+        skb,
+        sock: packet::sock(skb),
+        at: (part >> 32) as u32,
+        len: part as u32,
+        seq: seq as u32,
+        ack: 0,
+        direction: (seq >> 32) as usize & 1,
+        now,
+    };
     let slot = (conn.answered as usize) & (PIPELINE - 1);
     let key = HeadKey { sock: segment.sock, slot: slot as u64 };
     let Some(heads) = HEADS.get_ptr_mut(key) else { return Done::NOTHING };
