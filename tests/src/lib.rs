@@ -8,6 +8,7 @@ pub mod cluster;
 pub mod firewall;
 pub mod linking;
 pub mod objects;
+pub mod program;
 pub mod run;
 pub mod scenario;
 pub mod server;

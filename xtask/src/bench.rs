@@ -27,19 +27,11 @@ pub(crate) enum Bench {
 }
 
 #[derive(Args)]
+#[command(disable_help_flag = true)]
 pub(crate) struct Http {
-    /// What to print on standard output; `json` ends with one line of numbers
-    #[arg(short, long, value_enum, default_value = "text")]
-    output: Output,
-    /// Pairs of runs for each ratio
-    #[arg(long, default_value_t = 30)]
-    pairs: usize,
-    /// HTTP only: a third of the time
-    #[arg(long)]
-    quick: bool,
-    /// Compare families of hooks, too
-    #[arg(long)]
-    families: bool,
+    /// Options of `tracer-bench http`, which `--help` lists
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    options: Vec<String>,
 }
 
 pub(crate) fn run(bench: &Bench) -> Result<()> {
@@ -57,12 +49,7 @@ impl Http {
         let build = cargo(["build", "--release", "--package", "tracer", "--package", "tracer-tests"]);
         cargo::run({ build }.args(bins))?;
         let mut command = cargo::program(&release("tracer-bench"));
-        command.arg("http").arg("--tracer").arg(release("tracer")).args(["--pairs", &self.pairs.to_string()]);
-        command.args(self.quick.then_some("--quick")).args(self.families.then_some("--families"));
-        if self.output == Output::Json {
-            command.args(["-o", "json"]);
-        }
-        cargo::run(&mut command)
+        cargo::run(command.arg("http").arg("--tracer").arg(release("tracer")).args(&self.options))
     }
 }
 

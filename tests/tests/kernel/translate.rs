@@ -1,61 +1,23 @@
 //! Services that are translated where sockets connect and not in the packet's way: as Cilium does it in place of
 //! kube-proxy (bpf/bpf_sock.c, `__sock4_xlate_fwd`).
 
-use std::fs::File;
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::time::Duration;
 
 use tracer::host::HostRoot;
 use tracer::host::cgroups::find_mount;
+use tracer_tests::program::{Hook, Program};
 
 use super::net::Net;
 use super::observer::{PATIENCE, observer};
-
-/// From `enum bpf_cmd`, `bpf_prog_type` and `bpf_attach_type` of include/uapi/linux/bpf.h.
-const PROG_LOAD: i64 = 5;
-const LINK_CREATE: i64 = 28;
-const CGROUP_SOCK_ADDR: u32 = 18;
-const INET4_CONNECT: u32 = 10;
-
-#[repr(C)]
-#[derive(Default)]
-struct Load {
-    prog_type: u32,
-    insn_cnt: u32,
-    insns: u64,
-    license: u64,
-    log: [u64; 2],
-    kern_version: u32,
-    flags: u32,
-    name: [u8; 16],
-    ifindex: u32,
-    expected_attach_type: u32,
-}
-
-#[repr(C)]
-struct Link {
-    program: u32,
-    target: u32,
-    attach_type: u32,
-    flags: u32,
-}
-
-fn bpf<T>(command: i64, attributes: &T) -> OwnedFd {
-    // SAFETY: attributes of this command and of this size, that live until it returns.
-    let fd = unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_ref(attributes), size_of::<T>()) };
-    assert!(fd >= 0, "bpf({command}): {}", std::io::Error::last_os_error());
-    // SAFETY: a descriptor that is new and ours.
-    unsafe { OwnedFd::from_raw_fd(fd as i32) }
-}
 
 const fn op(code: u8, registers: u8, offset: i16, value: u32) -> u64 {
     code as u64 | (registers as u64) << 8 | (offset as u16 as u64) << 16 | (value as u64) << 32
 }
 
 /// Whoever connects to the one address gets the other; to that address without a backend, nothing. Ends when dropped.
-fn translate(from: SocketAddrV4, to: Option<SocketAddrV4>) -> OwnedFd {
+fn translate(from: SocketAddrV4, to: Option<SocketAddrV4>) -> Program {
     let raw = |address: &Ipv4Addr| u32::from_ne_bytes(address.octets());
     // `user_ip4` and `user_port` of `struct bpf_sock_addr`.
     let (ip, port) = (4, 24);
@@ -73,21 +35,8 @@ fn translate(from: SocketAddrV4, to: Option<SocketAddrV4>) -> OwnedFd {
     program.push(op(0x5d, 0x32, found.len() as i16, 0));
     program.extend(found);
     program.push(op(0x95, 0, 0, 0));
-    let program = bpf(
-        PROG_LOAD,
-        &Load {
-            prog_type: CGROUP_SOCK_ADDR,
-            insn_cnt: program.len() as u32,
-            insns: program.as_ptr() as u64,
-            license: c"GPL".as_ptr() as u64,
-            expected_attach_type: INET4_CONNECT,
-            ..Load::default()
-        },
-    );
     let mount = find_mount(&HostRoot::new("/")).unwrap();
-    let cgroup = File::open(mount.path).unwrap();
-    let (program, target) = (program.as_raw_fd() as u32, cgroup.as_raw_fd() as u32);
-    bpf(LINK_CREATE, &Link { program, target, attach_type: INET4_CONNECT, flags: 0 })
+    Program::attach(Hook::Connect4, &program, &mount.path).unwrap()
 }
 
 fn address(text: &str) -> SocketAddrV4 {
