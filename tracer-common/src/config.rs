@@ -89,6 +89,8 @@ pub struct Config {
     pub mark_victim_task: u32,
     /// Bits of a CPU number: the flight recorder's lanes.
     pub cpu_bits: u32,
+    /// 1: `cgroup_skb` programs may call `bpf_get_current_pid_tgid`, which costs half of reading the task.
+    pub packet_pid_tgid: u32,
 }
 
 /// What to do with a drop reason: values of the `DROP_ACTION` array, indexed by the reason's number.
@@ -102,4 +104,4 @@ pub mod drop_action {
 /// Entries of the `DROP_ACTION` array; reasons beyond it belong to a subsystem (reason >> 16) and are reported.
 pub const DROP_ACTIONS: u32 = 256;
 
-const _: () = assert!(size_of::<Offsets>() == 56 * 4 && size_of::<Config>() == 28);
+const _: () = assert!(size_of::<Offsets>() == 56 * 4 && size_of::<Config>() == 32);

@@ -2,14 +2,14 @@
 
 use aya_ebpf::bindings::BPF_NOEXIST;
 use tracer_common::{
-    conn::{Conn, HeadKey, conn_flag, role},
+    conn::{Conn, HeadKey, conn_flag, protocol, role},
     limits::PIPELINE,
     stats::Stat,
 };
 
 use crate::{
     kernel,
-    maps::{CONN, HEADS, ZERO_CONN, count},
+    maps::{CONN, HEADS, UNREAD, UNREAD_BITS, ZERO_CONN, count},
 };
 
 /// The record of a socket.
@@ -51,8 +51,38 @@ fn fill(sock: u64, role: u8, flags: u32) -> Option<*mut Conn> {
         (*conn).role = role;
         (*conn).flags = flags;
         kernel::sock_tuple(address, &mut (*conn).tuple);
+        note_reads(&*conn, address);
     }
     Some(conn)
+}
+
+/// Where [`UNREAD`] has an answer for the socket of this address.
+#[inline(always)]
+fn unread(address: u64) -> Option<*mut u64> {
+    // Fibonacci hashing: the upper bits of the product depend on all of the address.
+    UNREAD.get_ptr_mut((address.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - UNREAD_BITS)) as u32)
+}
+
+/// Notes whether it matters who reads from this connection: only a server's reads of requests do.
+#[inline(always)]
+pub(crate) fn note_reads(conn: &Conn, address: u64) {
+    let Some(entry) = unread(address) else { return };
+    let silent = conn.role == role::CLIENT || !matches!(conn.protocol, protocol::UNKNOWN | protocol::HTTP1);
+    // SAFETY: a live map value.
+    unsafe {
+        if silent {
+            *entry = address;
+        } else if *entry == address {
+            *entry = 0;
+        }
+    }
+}
+
+/// Whether a read from this socket says nothing.
+#[inline(always)]
+pub(crate) fn is_unread(address: u64) -> bool {
+    // SAFETY: a live map value.
+    unread(address).is_some_and(|entry| unsafe { *entry } == address)
 }
 
 /// Deletes the record and its heads.

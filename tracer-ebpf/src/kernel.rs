@@ -5,7 +5,7 @@
 use aya_ebpf::helpers::{bpf_get_current_task, bpf_probe_read_kernel, generated};
 use tracer_common::{Actor, Tuple};
 
-use crate::globals::offset;
+use crate::globals::{config, offset};
 
 pub(crate) const AF_INET: u16 = 2;
 pub(crate) const AF_INET6: u16 = 10;
@@ -105,7 +105,7 @@ pub(crate) fn task_cgroup(task: u64) -> u64 {
     cgroup_id(read_or_zero(read_or_zero(task, offset!(task_cgroups)), offset!(css_set_dfl_cgrp)))
 }
 
-/// The current task. Not `bpf_get_current_pid_tgid`, which `cgroup_skb` has only from 6.12.
+/// The current task.
 #[inline(always)]
 pub(crate) fn current() -> u64 {
     // SAFETY: no arguments.
@@ -129,6 +129,12 @@ pub(crate) fn current_actor() -> Actor {
     // SAFETY: no arguments.
     let both = unsafe { generated::bpf_get_current_pid_tgid() };
     Actor { tgid: (both >> 32) as u32, tid: both as u32 }
+}
+
+/// The same at a packet, where older kernels don't have the helper.
+#[inline(always)]
+pub(crate) fn packet_actor() -> Actor {
+    if config!(packet_pid_tgid) != 0 { current_actor() } else { task_actor(current()) }
 }
 
 #[inline(always)]

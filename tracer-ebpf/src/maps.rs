@@ -13,6 +13,8 @@ use tracer_common::{
     stats::{Counter, CounterKey, LOST, Stat},
 };
 
+/// Of the hash in [`UNREAD`]: 64 KiB.
+pub(crate) const UNREAD_BITS: u32 = 13;
 const NO_PREALLOC: u32 = aya_ebpf::bindings::BPF_F_NO_PREALLOC;
 const MMAPABLE: u32 = aya_ebpf::bindings::BPF_F_MMAPABLE;
 
@@ -25,6 +27,10 @@ pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(4 << 20, 0);
 /// Connections by the address of their `struct sock`. A plain hash: an LRU would lose failures in silence.
 #[map]
 pub(crate) static CONN: HashMap<u64, Conn> = HashMap::with_max_entries(65536, NO_PREALLOC);
+/// Sockets whose reads say nothing, by a hash of their address; of two with the same one is forgotten. An array is asked in
+/// a few nanoseconds, so that bulk data and clients don't pay for a look at `CONN` at each read.
+#[map]
+pub(crate) static UNREAD: Array<u64> = Array::with_max_entries(1 << UNREAD_BITS, 0);
 /// Captured heads. Apart from `CONN`, because most connections never carry HTTP.
 #[map]
 pub(crate) static HEADS: HashMap<HeadKey, Heads> = HashMap::with_max_entries(32768, NO_PREALLOC);

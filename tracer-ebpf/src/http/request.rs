@@ -147,7 +147,7 @@ fn begin(conn: &mut Conn, segment: &Segment, at: u32) -> Option<()> {
     request.response_ns = 0;
     request.actor = Actor::default();
     if segment.direction == SENT {
-        request.actor = kernel::task_actor(kernel::current());
+        request.actor = kernel::packet_actor();
     }
     request.responder = Actor::default();
     request.seq = segment.seq.wrapping_add(at);

@@ -175,7 +175,7 @@ fn message(conn: &mut Conn, skb: *mut __sk_buff, part: u64, seq: u64, now: u64) 
     // A status line in pieces began before this segment.
     conn.response_seq = segment.seq.wrapping_sub(before);
     if segment.direction == SENT {
-        request.responder = kernel::task_actor(kernel::current());
+        request.responder = kernel::packet_actor();
     }
     let more = conn.begun.wrapping_sub(conn.answered) > 1;
     finish(conn, segment.sock, slot, heads);

@@ -4,6 +4,8 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use aya::maps::{Map, RingBuf};
+use aya::programs::ProgramType;
+use aya::sys::{BpfHelper, is_helper_supported};
 use aya::{Ebpf, EbpfLoader};
 use tracer_common::ABI_VERSION;
 use tracer_common::config::{Config, DROP_ACTIONS, Offsets};
@@ -153,7 +155,13 @@ fn config(options: &Options, features: &Features, cpus: &[u32]) -> Config {
         send_reset_args: features.arguments("tcp_send_reset"),
         mark_victim_task: features.mark_victim_gives_task().into(),
         cpu_bits: cpus::bits(cpus),
+        packet_pid_tgid: packet_pid_tgid().into(),
     }
+}
+
+/// Whether `cgroup_skb` programs may ask for the current process: since about 6.12. Not to know costs some nanoseconds.
+fn packet_pid_tgid() -> bool {
+    is_helper_supported(ProgramType::CgroupSkb, BpfHelper::BPF_FUNC_get_current_pid_tgid).unwrap_or(false)
 }
 
 /// Opens the cgroup directory to attach to; the second part says which, where it isn't the whole tree.
