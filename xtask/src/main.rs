@@ -14,6 +14,7 @@ mod ebpf_toolchain;
 mod kernels;
 mod linking;
 mod setup;
+mod soak;
 mod steps;
 mod storm;
 mod test;
@@ -48,6 +49,8 @@ enum Task {
     Storm(storm::Storm),
     /// Measure how well calls are linked to requests, by how servers serve
     Linking(linking::Linking),
+    /// Run the agent under load and churn, and see whether what it uses grows
+    Soak(soak::Soak),
     /// Measure what the tracer costs
     Bench {
         #[command(subcommand)]
@@ -86,6 +89,7 @@ fn main() -> ExitCode {
         Task::Kernels(kernels) => kernels::run(&kernels),
         Task::Linking(linking) => return linking.run(),
         Task::Storm(storm) => return storm.run(),
+        Task::Soak(soak) => soak.run(),
         Task::Bench { bench } => bench::run(&bench),
         Task::Dashboards => dashboards::write(),
         Task::Manifests => deploy::manifests::write(),

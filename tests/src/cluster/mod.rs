@@ -189,11 +189,28 @@ impl Cluster {
 
     /// Runs the load client in the pod; `arguments` as `tracer-app client` takes them.
     pub fn client(&self, workload: &str, arguments: &[&str]) -> Result<Report> {
+        self.load(self.inside(self.position(workload)?)?, arguments)
+    }
+
+    /// The same in a container that is there for this only, at that directory of the cgroup tree.
+    pub fn client_of(&self, workload: &str, container: &Path, arguments: &[&str]) -> Result<Report> {
+        fs::create_dir_all(container)?;
+        let mut place = self.inside(self.position(workload)?)?;
+        place.cgroups = vec![container.join("cgroup.procs")];
+        let report = self.load(place, arguments);
+        // And the pod's, which has no other.
+        for directory in container.ancestors().take(2) {
+            fs::remove_dir(directory)?;
+        }
+        report
+    }
+
+    fn load(&self, place: Place, arguments: &[&str]) -> Result<Report> {
         let app = app_binary()?.display().to_string();
         let authority = authority_file(&self.instance.directory()).display().to_string();
         let mut words = vec!["client", "--ca", &authority];
         words.extend(arguments);
-        Ok(serde_json::from_str(&self.exec(workload, &app, &words)?)?)
+        Ok(serde_json::from_str(&checked(place, &app, &words, "")?)?)
     }
 
     /// Mounts a file system of its own at [`limits::VOLUME`] of a pod.

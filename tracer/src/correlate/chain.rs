@@ -20,6 +20,8 @@ pub(crate) struct Chain<'a> {
     pub(crate) hops: Vec<Hop>,
     /// How each call was linked to its request.
     pub(crate) links: Vec<Link>,
+    /// Calls to other places that failed before the one that was followed: any of them may have been done without, or not.
+    pub(crate) apart: Vec<String>,
     pub(crate) leaf: Leaf<'a>,
     /// What the outermost call is a probe of.
     pub(crate) probes: Vec<ProbeRun>,

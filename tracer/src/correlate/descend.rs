@@ -118,16 +118,20 @@ impl Correlator {
         if let Some((call, link)) = sure.pop() {
             // Earlier tries of the same are the same failure.
             let place = self.place(&call);
-            for (other, _) in sure.iter().filter(|(other, _)| self.place(other) == place) {
+            let (same, apart): (Vec<_>, Vec<_>) =
+                sure.into_iter().map(|(other, _)| other).partition(|other| self.place(other) == place);
+            for other in &same {
                 chain.consumed.extend(call_numbers(other));
                 if let Call::Exchange(x) = other {
                     chain.passed.push(x.hop_key());
                 }
             }
+            let failed = apart.into_iter().filter(|other| other.standing(settled, min) == Standing::Failed);
+            chain.apart.extend(self.listed(&failed.collect::<Vec<_>>()));
             return self.follow(chain, &call, until, link);
         }
         if !perhaps.is_empty() {
-            chain.leaf = self.ambiguous(&perhaps);
+            chain.leaf = Leaf::Ambiguous(self.listed(&perhaps));
             return;
         }
         if waiting > 0 {
@@ -178,8 +182,8 @@ impl Correlator {
         }
     }
 
-    /// Several requests may own the calls: none is asserted, what failed is listed.
-    fn ambiguous(&self, calls: &[Call]) -> Leaf<'static> {
+    /// What failed, place by place.
+    fn listed(&self, calls: &[Call]) -> Vec<String> {
         let mut seen: Vec<String> = Vec::new();
         for call in calls {
             let what = match call {
@@ -197,7 +201,7 @@ impl Correlator {
             }
         }
         seen.sort();
-        Leaf::Ambiguous(seen)
+        seen
     }
 
     /// A proxy that answers without trying may have marked its servers down: then what its last connects failed of counts.

@@ -292,6 +292,7 @@ impl Correlator {
             since: call.start(),
             hops: Vec::new(),
             links: Vec::new(),
+            apart: Vec::new(),
             leaf: Leaf::Ambiguous(Vec::new()),
             around: Around::default(),
             passed: Vec::new(),

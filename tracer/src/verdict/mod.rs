@@ -98,6 +98,12 @@ pub(crate) fn judge(chain: &Chain<'_>, context: &Context<'_>) -> Judgement {
             Link::Time => 0.95,
         };
     }
+    // What failed last decides, unless that was done without, as a report of the failure before it is.
+    if !chain.apart.is_empty() {
+        judgement.confidence *= 0.8;
+        let text = format!("other calls had failed before, which it may have done without: {}", chain.apart.join("; "));
+        judgement.evidence.push(evidence("link", None, text));
+    }
     // What the container lacked would have been a cause of its own.
     let blames_the_server = [cause::APP_ERROR, cause::UPSTREAM_TIMEOUT].contains(&judgement.cause);
     if let Some(left_out) = chain.around.left_out.filter(|_| blames_the_server) {
