@@ -155,9 +155,12 @@ impl Correlator {
     pub(crate) fn deaths_of(&self, server: &Exchange, until: Ktime) -> Vec<(Ktime, Process)> {
         let container = self.identity.container_key(server.cgroup);
         // What nobody read was for whoever read the request before it on that connection, and may have come after the death.
-        let earlier = self.window.earlier(server).find_map(|x| x.actor);
+        let earlier = match server.actor {
+            Some(_) => None,
+            None => self.window.earlier(server).find_map(|x| x.actor),
+        };
         let reader = server.actor.or(earlier).map(|a| a.tgid);
-        let left_behind = server.actor.is_none() && earlier.is_some() && server.closed_idle;
+        let left_behind = earlier.is_some() && server.closed_idle;
         let end = if server.outcome == Outcome::Open { until } else { server.end_ns };
         // What closed an idle connection died before the request that was sent on it; and a request that nobody read may
         // come while a process that has ended still lets go of its sockets.

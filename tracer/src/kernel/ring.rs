@@ -2,9 +2,13 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 use aya::maps::{MapData, RingBuf};
 use tokio::io::unix::AsyncFd;
+
+/// A drain follows the one before no sooner: under load a wake-up for each event would cost more than the event.
+const GATHER: Duration = Duration::from_millis(2);
 
 /// Which ring an event came through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,11 +33,13 @@ pub struct Rings {
     /// Registered with the runtime on first use, so that reading without waiting needs none.
     wake: Option<[AsyncFd<OwnedFd>; 2]>,
     more: bool,
+    /// When something was last drained.
+    drained_at: Option<Instant>,
 }
 
 impl Rings {
     pub(super) fn new(failures: RingBuf<MapData>, events: RingBuf<MapData>) -> Self {
-        Self { failures, events, wake: None, more: false }
+        Self { failures, events, wake: None, more: false, drained_at: None }
     }
 
     /// Hands at most `bound` events to `f` without waiting, failures first. Within `f`, the bytes are one event as its
@@ -57,10 +63,14 @@ impl Rings {
             }
         }
         self.more = drained.more;
+        if drained.failures + drained.events > 0 {
+            self.drained_at = Some(Instant::now());
+        }
         drained
     }
 
-    /// Waits until a ring has something to [drain](Self::drain). Cancelling it loses nothing. Needs a tokio runtime
+    /// Waits until a ring has something to [drain](Self::drain), and where that is soon after the last time a little longer: what
+    /// comes meanwhile is drained, too, and wakes nobody. Cancelling it loses nothing. Needs a tokio runtime
     /// with IO. Events that a program submits without wake-up are found by the next drain only: drain on a timer too.
     ///
     /// # Errors
@@ -83,6 +93,9 @@ impl Rings {
             biased;
             guard = failures.readable() => guard?.clear_ready(),
             guard = events.readable() => guard?.clear_ready(),
+        }
+        if let Some(rest) = self.drained_at.and_then(|at| GATHER.checked_sub(at.elapsed())) {
+            tokio::time::sleep(rest).await;
         }
         Ok(())
     }
