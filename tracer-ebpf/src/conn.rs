@@ -89,7 +89,8 @@ pub(crate) fn is_unread(address: u64) -> bool {
 #[inline(always)]
 pub(crate) fn remove(sock: u64, begun: u32) {
     for slot in 0..PIPELINE {
-        if slot as u32 >= begun {
+        // One more than were begun: what turned out to be no request has been captured, too.
+        if slot as u32 > begun {
             break;
         }
         let _ = HEADS.remove(HeadKey { sock, slot: slot as u64 });

@@ -5,6 +5,7 @@
 mod grafana;
 mod nodes;
 mod otlp;
+mod service_account;
 mod support;
 
 use std::{

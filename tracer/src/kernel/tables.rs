@@ -158,8 +158,8 @@ impl Tables {
     pub fn sweep_conns(&self, now_ns: u64, older_than: Duration) -> Result<usize, MapError> {
         let gone = sweep(&self.conn, |_, conn| !unanswered(conn) && is_older(now_ns, last_active(conn), older_than))?;
         for (sock, conn) in &gone {
-            for request in &conn.requests {
-                self.heads.delete(&HeadKey { sock: *sock, slot: u64::from(request.slot) })?;
+            for slot in 0..conn.requests.len() as u64 {
+                self.heads.delete(&HeadKey { sock: *sock, slot })?;
             }
         }
         Ok(gone.len())

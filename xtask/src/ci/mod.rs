@@ -8,7 +8,7 @@ use crate::cargo::{self, cargo};
 use crate::linking::Linking;
 use crate::steps::Steps;
 use crate::storm::Storm;
-use crate::{Output, demo, deploy, ebpf_toolchain, setup, test};
+use crate::{Output, demo, deploy, ebpf_toolchain, kernels, setup, test};
 
 mod hygiene;
 
@@ -28,6 +28,7 @@ pub(crate) fn run() -> Result<()> {
     steps.step("demo", || demo::check(Output::Json))?;
     steps.step("linking", Linking::check)?;
     steps.step("storm", Storm::check)?;
+    steps.step("kernels", kernels::check)?;
     steps.step("deploy", deploy::check)?;
     steps.step("container", deploy::container::check_debug)?;
     steps.step("generated files", || unchanged(&before))?;

@@ -11,7 +11,9 @@ use anyhow::{Context as _, Result, bail};
 use crate::cargo::program;
 
 /// What emulation needs for everything, several times over.
-const PATIENCE: Duration = Duration::from_secs(1500);
+pub(super) const LONG: Duration = Duration::from_secs(1500);
+/// The same for the start of the tracer and one fault.
+pub(super) const SHORT: Duration = Duration::from_secs(240);
 /// An accelerator that works boots a kernel without a root file system in a second, and the kernel then gives up.
 const PROBE: Duration = Duration::from_secs(10);
 
@@ -56,6 +58,7 @@ pub(super) fn run(
     vmlinuz: &Path,
     initramfs: &Path,
     logs: &Path,
+    patience: Duration,
 ) -> Result<(Parts, Duration)> {
     fs::create_dir_all(logs)?;
     let (console, results) = (logs.join("console.log"), logs.join("results.log"));
@@ -66,10 +69,10 @@ pub(super) fn run(
     }
     let start = Instant::now();
     let child = qemu.spawn().context("can't run `qemu-system-x86_64`: install qemu-system-x86")?;
-    let ended = wait(child, PATIENCE)?;
+    let ended = wait(child, patience)?;
     let parts = self::results(logs);
     if ended.is_none() {
-        bail!("the machine didn't end within {} s; see {}", PATIENCE.as_secs(), logs.display());
+        bail!("the machine didn't end within {} s; see {}", patience.as_secs(), logs.display());
     }
     if !parts.contains_key("oops") {
         bail!("the machine ended before its time: see {}", console.display());

@@ -3,14 +3,14 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 use clap::{Args, ValueEnum};
 
 use super::bpf::Empty;
 use super::load::Loaded;
 use super::pairs::{Pairs, interleave};
 use super::peer::Peer;
-use super::report::{Report, Row};
+use super::report::{Flood, Report, Row};
 use super::site::{Beside, Site};
 use super::tracer::{Program, Tracer, Wanted};
 
@@ -28,8 +28,25 @@ pub(crate) struct Http {
     /// Compare families of hooks, too
     #[arg(long)]
     families: bool,
+    /// Only these parts: what isn't measured is null or zero
+    #[arg(long, value_enum, value_delimiter = ',', conflicts_with_all = ["quick", "families"])]
+    only: Vec<Part>,
     #[arg(short, long, value_enum, default_value_t = Output::Text)]
     output: Output,
+}
+
+/// What is measured, in this order.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Part {
+    StartUp,
+    Saturated,
+    KernelTime,
+    FixedRate,
+    Steady,
+    Others,
+    Attaching,
+    Floods,
+    Families,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -92,19 +109,30 @@ impl Http {
         }
         let bench = Bench { site: Site::up()?, http: self, begun: Instant::now() };
         let mut report = Report::new(self.pairs);
-        bench.start_up(&mut report)?;
-        bench.saturated(&mut report)?;
-        bench.kernel_time(&mut report)?;
-        bench.fixed_rate(&mut report)?;
-        bench.steady(&mut report)?;
-        if !self.quick {
-            bench.others(&mut report)?;
-        }
-        if self.families {
-            bench.families(&mut report)?;
+        for part in Part::value_variants().iter().filter(|part| self.wants(**part)) {
+            match part {
+                Part::StartUp => bench.start_up(&mut report)?,
+                Part::Saturated => bench.saturated(&mut report)?,
+                Part::KernelTime => bench.kernel_time(&mut report)?,
+                Part::FixedRate => bench.fixed_rate(&mut report)?,
+                Part::Steady => bench.steady(&mut report)?,
+                Part::Others => bench.others(&mut report)?,
+                Part::Attaching => bench.attaching(&mut report)?,
+                Part::Floods => bench.floods(&mut report)?,
+                Part::Families => bench.families(&mut report)?,
+            }
         }
         report.print(self.output);
         Ok(())
+    }
+
+    fn wants(&self, part: Part) -> bool {
+        match part {
+            part if !self.only.is_empty() => self.only.contains(&part),
+            Part::Families => self.families,
+            Part::Others | Part::Attaching | Part::Floods => !self.quick,
+            _ => true,
+        }
     }
 }
 
@@ -266,6 +294,48 @@ impl Bench<'_> {
             let pairs = self.pairs(&conditions, || self.site.load(Beside::Server, server, &words))?;
             let ratios = pairs.ratios(Loaded::rate);
             report.rows(name, &["both", "empty"], &ratios, pairs.without(Loaded::rate), "a second");
+        }
+        Ok(())
+    }
+
+    /// A fixed rate while the tracer comes.
+    fn attaching(&self, report: &mut Report) -> Result<()> {
+        self.say("while hooks are attached");
+        let pairs = interleave(self.http.pairs, 1, |kind| {
+            std::thread::sleep(SETTLE);
+            std::thread::scope(|scope| {
+                let comes = kind.map(|_| {
+                    scope.spawn(|| {
+                        std::thread::sleep(SETTLE);
+                        self.tracer(false, &[])
+                    })
+                });
+                let loaded = self.at_rate("http", &OK, 2000);
+                if let Some(tracer) = comes {
+                    tracer.join().map_err(|_| anyhow!("the tracer didn't start"))??.stop()?;
+                }
+                loaded
+            })
+        })?;
+        for (name, percentile) in percentiles() {
+            report.row(Row::new("attaching_10k", name, &pairs.ratios(percentile), pairs.without(percentile), "µs"));
+        }
+        Ok(())
+    }
+
+    /// Failing requests at ever higher rates, until the generator can't follow or something is lost.
+    fn floods(&self, report: &mut Report) -> Result<()> {
+        self.say("floods of failures");
+        for rate in [20_000, 30_000, 40_000, 60_000, 80_000] {
+            let tracer = self.tracer(false, &[])?;
+            let words = ["--kind", "http", "--rate", &rate.to_string(), "--path", "/fail"];
+            let loaded = self.at_rate("http", &words, 3000)?;
+            let said = tracer.stop()?;
+            let lost = said.coverage["lost"]["failures"].as_u64().unwrap_or_default();
+            report.flood(Flood { rate: loaded.rate(), sent: loaded.done, lost });
+            if lost > 0 || loaded.rate() < f64::from(rate) * 0.9 {
+                break;
+            }
         }
         Ok(())
     }

@@ -28,10 +28,21 @@ impl Row {
     }
 }
 
+/// Failing requests at a rate; each is two events, one of each end.
+#[derive(Serialize)]
+pub(crate) struct Flood {
+    /// Requests a second that were answered.
+    pub(crate) rate: f64,
+    pub(crate) sent: u64,
+    /// Events that the ring had no room for.
+    pub(crate) lost: u64,
+}
+
 #[derive(Default)]
 pub(crate) struct Report {
     pairs: usize,
     rows: Vec<Row>,
+    floods: Vec<Flood>,
     pub(crate) startup_ms: f64,
     pub(crate) startup_peak_mib: f64,
     pub(crate) resident_mib: f64,
@@ -71,6 +82,11 @@ impl Report {
         for (name, ratio) in names.iter().zip(ratios) {
             self.row(Row { work, name: (*name).to_owned(), ratio: *ratio, chance, without, unit });
         }
+    }
+
+    pub(crate) fn flood(&mut self, flood: Flood) {
+        eprintln!("        {:.0} failures a second: {} of {} events lost", flood.rate, flood.lost, 2 * flood.sent);
+        self.floods.push(flood);
     }
 
     fn ratio(&self, work: &str, name: &str) -> Value {
@@ -114,6 +130,8 @@ impl Report {
         ] {
             line[key] = self.ratio(work, name);
         }
+        let whole = self.floods.iter().filter(|flood| flood.lost == 0).map(|flood| flood.rate);
+        line["failures_per_second_without_loss"] = whole.reduce(f64::max).map_or(Value::Null, |rate| rounded(rate, 0));
         line
     }
 
@@ -121,6 +139,7 @@ impl Report {
         if output == Output::Json {
             self.rows.iter().for_each(|row| print(json!({"type": "ratio"}), row));
             self.programs.iter().for_each(|program| print(json!({"type": "program"}), program));
+            self.floods.iter().for_each(|flood| print(json!({"type": "flood"}), flood));
             println!("{}", self.last_line());
             return;
         }
@@ -131,6 +150,7 @@ impl Report {
                 ratio.median, ratio.low, ratio.high, chance.low, chance.high
             );
         }
+        self.plot();
         println!("\n| program | runs a request | ns a run | net ns a request | instructions | verified |");
         println!("|---|--:|--:|--:|--:|--:|");
         for Program { name, runs, nanoseconds, instructions, verified } in &self.programs {
@@ -139,10 +159,28 @@ impl Report {
             let each = if runs > 0.0 { nanoseconds / runs } else { 0.0 };
             println!("| {name} | {:.2} | {each:.0} | {net:.0} | {instructions} | {verified} |", runs / self.requests);
         }
+        if !self.floods.is_empty() {
+            println!("\n| failing requests a second | events | lost |\n|--:|--:|--:|");
+            for Flood { rate, sent, lost } in &self.floods {
+                println!("| {rate:.0} | {} | {lost} |", 2 * sent);
+            }
+        }
         println!("\n| | |\n|---|--:|");
         for (name, value) in self.last_line().as_object().into_iter().flatten().filter(|(name, _)| *name != "type") {
             println!("| {name} | {value} |");
         }
+    }
+
+    /// The throughputs as a picture, as Mermaid draws it.
+    fn plot(&self) {
+        let rows: Vec<&Row> = self.rows.iter().filter(|row| row.unit != "µs").collect();
+        let list = |text: &dyn Fn(&Row) -> String| rows.iter().map(|row| text(row)).collect::<Vec<_>>().join(", ");
+        println!("\n```mermaid\nxychart-beta horizontal\n    title \"Throughput with the tracer, of that without\"");
+        println!("    x-axis [{}]", list(&|row| format!("\"{} {}\"", row.work, row.name)));
+        println!(
+            "    y-axis \"ratio\" 0.5 --> 1.1\n    bar [{}]\n```",
+            list(&|row| format!("{:.3}", row.ratio.median))
+        );
     }
 }
 
