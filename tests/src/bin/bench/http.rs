@@ -304,17 +304,18 @@ impl Bench<'_> {
         let pairs = interleave(self.http.pairs, 1, |kind| {
             std::thread::sleep(SETTLE);
             std::thread::scope(|scope| {
-                let comes = kind.map(|_| {
-                    scope.spawn(|| {
+                let load = scope.spawn(|| self.at_rate("http", &OK, 2000));
+                // Here: it ends with the thread that starts it.
+                let tracer = match kind {
+                    Some(_) => {
                         std::thread::sleep(SETTLE);
-                        self.tracer(false, &[])
-                    })
-                });
-                let loaded = self.at_rate("http", &OK, 2000);
-                if let Some(tracer) = comes {
-                    tracer.join().map_err(|_| anyhow!("the tracer didn't start"))??.stop()?;
-                }
-                loaded
+                        Some(self.tracer(false, &[])?)
+                    }
+                    None => None,
+                };
+                let loaded = load.join().map_err(|_| anyhow!("the load failed"))??;
+                tracer.map_or(Ok(()), |tracer| tracer.stop().map(drop))?;
+                Ok(loaded)
             })
         })?;
         for (name, percentile) in percentiles() {
