@@ -10,8 +10,8 @@ use crate::{setup, test};
 
 #[derive(Args)]
 pub(crate) struct Soak {
-    /// How long; the first two and a half are the warm-up
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(4..=1440))]
+    /// How long; the first third is the warm-up
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(4..=1440))]
     minutes: u64,
 }
 

@@ -20,6 +20,8 @@ use tracer_tests::{
 
 /// The window of events is full after this, the first sizes have been found, and metrics have their series.
 const WARM_UP: Duration = Duration::from_secs(150);
+/// Of the time: what is remembered by use takes so long to fill, and the heap to find its size.
+const FILLING: u32 = 3;
 const EVERY: Duration = Duration::from_secs(5);
 const READY: Duration = Duration::from_secs(60);
 /// What is remembered by use fills up over hours, with a few hundred bytes for each container that passed.
@@ -153,9 +155,10 @@ fn observe(agent: &Agent, duration: Duration) -> Result<Vec<Use>> {
     Ok(samples)
 }
 
-/// The most used in the second half after the warm-up is no more than in the first, but for what still fills up.
+/// The most used in the second half of the time after a third is no more than in the first, but for what still fills up.
 fn judge(samples: &[Use]) -> bool {
-    let warm: Vec<&Use> = samples.iter().filter(|sample| sample.at >= WARM_UP).collect();
+    let from = samples.last().map_or(WARM_UP, |last| last.at / FILLING).max(WARM_UP);
+    let warm: Vec<&Use> = samples.iter().filter(|sample| sample.at >= from).collect();
     let (before, after) = warm.split_at(warm.len() / 2);
     let most = |part: &[&Use], of: fn(&Use) -> u64| part.iter().map(|sample| of(sample)).max().unwrap_or(0);
     let grows = |what: &str, of: fn(&Use) -> u64, slack: u64| {
