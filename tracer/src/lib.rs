@@ -16,6 +16,8 @@ pub mod confine;
 pub mod correlate;
 pub mod event;
 mod fnv;
+#[cfg(feature = "kernel")]
+pub mod heap;
 pub mod host;
 pub mod k8s;
 pub mod kernel;

@@ -6,6 +6,7 @@ use clap::Parser;
 use tracer::cli::{Cli, Exit, failure};
 
 fn main() -> ExitCode {
+    tracer::heap::keep_together();
     // Usage errors end here with 2, help and version with 0.
     let cli = Cli::parse();
     tracer::cli::log();

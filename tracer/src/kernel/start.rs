@@ -24,6 +24,7 @@ use super::preflight::{self, Report, Status};
 use super::ring::Rings;
 use super::symbols::Symbols;
 use super::tables::Tables;
+use crate::heap;
 use crate::host::HostRoot;
 use crate::host::cgroups::{self, CgroupError};
 
@@ -124,7 +125,7 @@ impl Kernel {
         fill_drop_actions(&mut ebpf, &features)?;
         attach::attach(&mut ebpf, &mut plan, &directory)?;
 
-        return_memory();
+        heap::give_back();
 
         let session = Session { ebpf, plan, features, missing_offsets, missing_privileges, cgroup_mount, cgroup };
         Ok(Self { session, rings, flight, tables, symbols: Symbols::new() })
@@ -244,15 +245,6 @@ fn raise_memlock(release: (u32, u32)) {
     // SAFETY: a valid pointer to a limit; it changes this process only.
     if unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &limit) } != 0 {
         tracing::warn!(error = %std::io::Error::last_os_error(), "cannot raise the locked-memory limit");
-    }
-}
-
-/// Gives back what parsing the kernel's types and the object took: glibc's allocator would keep it.
-fn return_memory() {
-    #[cfg(target_env = "gnu")]
-    // SAFETY: frees nothing that is in use.
-    unsafe {
-        libc::malloc_trim(0);
     }
 }
 
