@@ -98,7 +98,7 @@ fn soak(arguments: &Arguments) -> Result<bool> {
         let samples = observe(&agent, duration);
         stop.store(true, Ordering::SeqCst);
         for worker in [load, churn] {
-            worker.join().map_err(|_| anyhow::anyhow!("the load failed"))??;
+            worker.join().map_err(|panic| anyhow::anyhow!("the load failed: {panic:?}"))??;
         }
         samples
     })?;
@@ -116,8 +116,8 @@ fn soak(arguments: &Arguments) -> Result<bool> {
     Ok(good)
 }
 
-fn until(stop: &AtomicBool, mut work: impl FnMut(u64) -> Result<()>) -> Result<()> {
-    (0..).take_while(|_| !stop.load(Ordering::SeqCst)).try_for_each(|round| work(round))
+fn until(stop: &AtomicBool, work: impl FnMut(u64) -> Result<()>) -> Result<()> {
+    (0..).take_while(|_| !stop.load(Ordering::SeqCst)).try_for_each(work)
 }
 
 /// Good and failing requests, a hundred or so a second.

@@ -2,13 +2,16 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use aya::maps::{MapData, RingBuf};
 use tokio::io::unix::AsyncFd;
 
+use crate::clock;
+use crate::event::Ktime;
+
 /// A drain follows the one before no sooner: under load a wake-up for each event would cost more than the event.
-const GATHER: Duration = Duration::from_millis(2);
+const GATHER_NS: Ktime = 2_000_000;
 
 /// Which ring an event came through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,12 +37,12 @@ pub struct Rings {
     wake: Option<[AsyncFd<OwnedFd>; 2]>,
     more: bool,
     /// When something was last drained.
-    drained_at: Option<Instant>,
+    drained_at: Ktime,
 }
 
 impl Rings {
     pub(super) fn new(failures: RingBuf<MapData>, events: RingBuf<MapData>) -> Self {
-        Self { failures, events, wake: None, more: false, drained_at: None }
+        Self { failures, events, wake: None, more: false, drained_at: 0 }
     }
 
     /// Hands at most `bound` events to `f` without waiting, failures first. Within `f`, the bytes are one event as its
@@ -64,7 +67,7 @@ impl Rings {
         }
         self.more = drained.more;
         if drained.failures + drained.events > 0 {
-            self.drained_at = Some(Instant::now());
+            self.drained_at = clock::monotonic_ns();
         }
         drained
     }
@@ -94,8 +97,9 @@ impl Rings {
             guard = failures.readable() => guard?.clear_ready(),
             guard = events.readable() => guard?.clear_ready(),
         }
-        if let Some(rest) = self.drained_at.and_then(|at| GATHER.checked_sub(at.elapsed())) {
-            tokio::time::sleep(rest).await;
+        let rest = (self.drained_at + GATHER_NS).saturating_sub(clock::monotonic_ns());
+        if rest > 0 {
+            tokio::time::sleep(Duration::from_nanos(rest)).await;
         }
         Ok(())
     }

@@ -313,7 +313,7 @@ impl Bench<'_> {
                     }
                     None => None,
                 };
-                let loaded = load.join().map_err(|_| anyhow!("the load failed"))??;
+                let loaded = load.join().map_err(|panic| anyhow!("the load failed: {panic:?}"))??;
                 tracer.map_or(Ok(()), |tracer| tracer.stop().map(drop))?;
                 Ok(loaded)
             })
