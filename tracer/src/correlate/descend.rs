@@ -21,6 +21,9 @@ const CANDIDATES: usize = 8;
 pub(crate) const SLACK_NS: u64 = 5_000_000;
 /// A call that was pending for less when its request failed is no reason for it.
 const PENDING_NS: u64 = 100_000_000;
+/// Nor, of a request that failed sooner, one that was pending for less than this: a look may have met a connect just before it
+/// succeeded, which is no event.
+const PENDING_LEAST_NS: u64 = 10_000_000;
 /// A proxy that marked its server down answers without trying: failed connects this far back explain it.
 pub(crate) const MARKED_DOWN_NS: u64 = 60_000_000_000;
 
@@ -100,7 +103,8 @@ impl Correlator {
                 continue;
             }
             if standing == Standing::Pending
-                && until.saturating_sub(call.start()) < PENDING_NS.min(until.saturating_sub(server.start_ns) / 2)
+                && until.saturating_sub(call.start())
+                    < PENDING_NS.min(until.saturating_sub(server.start_ns) / 2).max(PENDING_LEAST_NS)
             {
                 continue;
             }
