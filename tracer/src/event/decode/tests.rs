@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use tracer_common::conn::{Conn, Request, conn_flag, protocol, req_flag, role};
+use tracer_common::conn::{Conn, Request, conn_flag, protocol, req_flag, role, tls_flag};
 use tracer_common::event::{
     Cgroup, Connect, ConnectAttempt, Dns, DnsKey, DnsPending, Exchange, FlightRecord, Heads, IcmpError, Process,
     Signal, SkbDrop, process_kind,
@@ -212,6 +212,24 @@ fn signals() {
     assert!(received.reset_received && received.reason.is_none() && !received.no_socket);
     assert_eq!(received.conn.unwrap().sock, 4);
     assert!(signal(kind::TCP_SEND_RESET, 0, u32::MAX).reason.is_none());
+}
+
+/// A server that has closed answers a TLS client's goodbye with a reset; whether its answer came can't be read.
+#[test]
+fn a_reset_after_a_tls_goodbye_breaks_nothing() {
+    let broken = |carries: u8, flags: u32, tls_flags: u8| {
+        let bytes = wire::<Signal>(kind::CONNECTION_END, |it, header| {
+            (it.header, it.sock, it.tuple, it.bytes_received) = (header, 4, tuple(), 1275);
+            (it.carries, it.flags, it.tls.flags) = (carries.into(), flags | conn_flag::RST_RECEIVED, tls_flags);
+        });
+        let Event::Signal(it) = decoded(&bytes) else { panic!() };
+        it.is_broken_end()
+    };
+    let done = tls_flag::DONE;
+    assert!(broken(protocol::TLS, 0, done));
+    assert!(!broken(protocol::TLS, 0, done | tls_flag::ALERT_SENT));
+    assert!(!broken(protocol::TLS, conn_flag::REMOTE_CLOSED_FIRST, done));
+    assert!(broken(protocol::OTHER, conn_flag::REMOTE_CLOSED_FIRST, 0), "no goodbye is known there");
 }
 
 #[test]
