@@ -5,7 +5,10 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::{Actor, Tuple, limits::PIPELINE};
+use crate::{
+    Actor, Tuple,
+    limits::{DIRECT_BITS, PIPELINE},
+};
 
 /// Which end of the connection the socket is.
 pub mod role {
@@ -49,6 +52,10 @@ pub mod conn_flag {
     pub const CLOSED_IDLE: u32 = 1 << 9;
     /// It is older than the tracer: the iterator found it.
     pub const EXISTING: u32 = 1 << 10;
+    /// Its record is at its socket's [`direct_place`](super::direct_place), and so are the heads of a single request.
+    pub const DIRECT: u32 = 1 << 11;
+    /// Heads of it are, or were, in the hash of heads.
+    pub const HEADS: u32 = 1 << 12;
 }
 
 /// Facts about a request, or'ed into [`Request::flags`].
@@ -133,7 +140,7 @@ pub struct Request {
     /// Captured bytes of the response head.
     pub response_len: u16,
     pub flags: u8,
-    /// Its head's slot in the heads map.
+    /// Its heads' slot in the hash of heads, or [`DIRECT_HEAD`] or one more.
     pub slot: u8,
 }
 
@@ -180,6 +187,35 @@ pub struct Conn {
     /// Sequence number of the first byte of the last final response.
     pub response_seq: u32,
     pub requests: [Request; PIPELINE],
+}
+
+/// A place in the direct-mapped array of connections. Its place is given by the address of its socket; a connection that finds
+/// its place taken is kept in a hash instead.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct DirectConn {
+    /// How many want it: who added one and finds one has it. (An exchange of values needs 5.12.)
+    pub claims: u64,
+    /// Address of the `struct sock`; 0 while it is free, or being made.
+    pub sock: u64,
+    pub conn: Conn,
+}
+
+/// The place of a socket in the direct-mapped arrays, by Fibonacci hashing: the upper bits of the product depend on all bits. Of
+/// the address only the lower half is used: the verifier allows that of a pointer, too.
+#[inline(always)]
+pub fn direct_place(sock: u64) -> u32 {
+    (sock as u32).wrapping_mul(0x9e37_79b1) >> (32 - DIRECT_BITS)
+}
+
+/// [`Request::slot`] of a request whose heads are at the connection's [`direct_place`], or one more: requests take turns, so that the
+/// head of the response before is there while it is asked what a segment belongs to.
+pub const DIRECT_HEAD: u8 = PIPELINE as u8;
+
+/// Where in the direct-mapped array the heads of a socket's request are, for a slot from [`DIRECT_HEAD`] on.
+#[inline(always)]
+pub fn direct_head(sock: u64, slot: u8) -> u32 {
+    direct_place(sock) << 1 | u32::from(slot) & 1
 }
 
 /// Key of a captured head.

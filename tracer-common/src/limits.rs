@@ -6,6 +6,9 @@ pub const REQUEST_HEAD: usize = 2048;
 pub const RESPONSE_HEAD: usize = 512;
 /// Requests outstanding on one connection that are told apart (pipelining); more are counted in `pipeline_overflow`.
 pub const PIPELINE: usize = 4;
+/// Places in the direct-mapped arrays, as a power of two: 1 MiB of connections, 10 MiB of heads. An array is asked in a few nanoseconds, a hash
+/// in some forty.
+pub const DIRECT_BITS: u32 = 11;
 /// Sockets older than the tracer that are given a record at the start; the others are joined at their next request. Half
 /// of the connections that are followed: new ones need room.
 pub const EXISTING: u64 = 32_768;

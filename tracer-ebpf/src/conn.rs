@@ -1,99 +1,136 @@
 //! Making, finding and ending connection records.
 
-use aya_ebpf::bindings::BPF_NOEXIST;
+use aya_ebpf::{
+    bindings::{BPF_ANY, BPF_NOEXIST},
+    helpers::generated,
+};
 use tracer_common::{
-    conn::{Conn, HeadKey, conn_flag, protocol, role},
-    limits::PIPELINE,
+    conn::{Conn, DirectConn, conn_flag, direct_place, role},
     stats::Stat,
 };
 
 use crate::{
-    kernel,
-    maps::{CONN, HEADS, UNREAD, UNREAD_BITS, ZERO_CONN, count},
+    heads, kernel,
+    maps::{CONN, DIRECT_CONN, ZERO_CONN, count},
 };
 
 /// The record of a socket.
 #[inline(always)]
 pub(crate) fn find(sock: u64) -> Option<*mut Conn> {
+    let place = place(sock)?;
+    // SAFETY: a live map value.
+    if unsafe { (*place).sock } == sock {
+        return Some(unsafe { &raw mut (*place).conn });
+    }
     CONN.get_ptr_mut(sock)
+}
+
+/// The socket's place among those that are asked directly, whoever has it.
+#[inline(always)]
+fn place(sock: u64) -> Option<*mut DirectConn> {
+    DIRECT_CONN.get_ptr_mut(direct_place(kernel::lower_half(sock)))
 }
 
 /// Makes the record of a socket, replacing one that an earlier socket at this address left behind.
 #[inline(always)]
 pub(crate) fn create(sock: u64, role: u8, flags: u32) -> Option<*mut Conn> {
-    if CONN.insert(sock, &ZERO_CONN, 0).is_err() {
+    let Some(conn) = room(sock, BPF_ANY) else {
         count(Stat::LostConn);
         return None;
-    }
+    };
     if flags & conn_flag::JOINED != 0 {
         count(Stat::Joined);
     }
-    fill(sock, role, flags)
+    fill(conn, sock, role, flags);
+    Some(conn)
 }
 
 /// Makes the record of a socket that exists already, unless another hook has met it.
 #[inline(always)]
 pub(crate) fn take_over(sock: u64, role: u8, flags: u32) -> Option<*mut Conn> {
-    if CONN.insert(sock, &ZERO_CONN, u64::from(BPF_NOEXIST)).is_err() {
-        return None;
+    let conn = room(sock, BPF_NOEXIST)?;
+    fill(conn, sock, role, flags | conn_flag::EXISTING);
+    Some(conn)
+}
+
+/// Room for a record, all zero: the socket's own place, or one in the hash.
+#[inline(always)]
+fn room(sock: u64, flags: u32) -> Option<*mut Conn> {
+    let place = place(sock)?;
+    // SAFETY: a live map value; the claim makes it this socket's own.
+    unsafe {
+        if (*place).sock == sock && flags == BPF_NOEXIST {
+            return None;
+        }
+        if (*place).sock == sock || claim(place) {
+            let conn = &raw mut (*place).conn;
+            // The helper copies what the compiler would unroll.
+            let zero = (&raw const ZERO_CONN).cast();
+            let _ = generated::bpf_probe_read_kernel(conn.cast(), size_of::<Conn>() as u32, zero);
+            (*conn).flags = conn_flag::DIRECT;
+            (*place).sock = sock;
+            return Some(conn);
+        }
     }
-    fill(sock, role, flags | conn_flag::EXISTING)
+    CONN.insert(sock, &ZERO_CONN, u64::from(flags)).ok()?;
+    CONN.get_ptr_mut(sock)
+}
+
+/// Takes a free place. Of those who want it at once none or one gets it.
+///
+/// # Safety
+/// A live map value.
+#[inline(always)]
+unsafe fn claim(place: *mut DirectConn) -> bool {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if (&raw const (*place).claims).read_volatile() != 0 {
+            return false;
+        }
+        add(&raw mut (*place).claims, 1);
+        if (&raw const (*place).claims).read_volatile() == 1 {
+            return true;
+        }
+        add(&raw mut (*place).claims, -1);
+    }
+    false
+}
+
+/// Adds at once. Without asking for the sum, which kernels before 5.12 can't give.
+///
+/// # Safety
+/// A live map value.
+#[inline(always)]
+unsafe fn add(to: *mut u64, number: i64) {
+    // SAFETY: the caller's promise.
+    unsafe { core::arch::asm!("lock *(u64 *)({0} + 0) += {1}", in(reg) to, in(reg) number) };
 }
 
 #[inline(always)]
-fn fill(sock: u64, role: u8, flags: u32) -> Option<*mut Conn> {
-    let conn = CONN.get_ptr_mut(sock)?;
+fn fill(conn: *mut Conn, sock: u64, role: u8, flags: u32) {
     let address = kernel::address(sock);
     // SAFETY: a live map value.
     unsafe {
         (*conn).born_ns = kernel::now();
         (*conn).cgroup_id = kernel::sock_cgroup(address);
         (*conn).role = role;
-        (*conn).flags = flags;
+        (*conn).flags |= flags;
         kernel::sock_tuple(address, &mut (*conn).tuple);
-        note_reads(&*conn, address);
     }
-    Some(conn)
-}
-
-/// Where [`UNREAD`] has an answer for the socket of this address.
-#[inline(always)]
-fn unread(address: u64) -> Option<*mut u64> {
-    // Fibonacci hashing: the upper bits of the product depend on all of the address.
-    UNREAD.get_ptr_mut((address.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - UNREAD_BITS)) as u32)
-}
-
-/// Notes whether it matters who reads from this connection: only a server's reads of requests do.
-#[inline(always)]
-pub(crate) fn note_reads(conn: &Conn, address: u64) {
-    let Some(entry) = unread(address) else { return };
-    let silent = conn.role == role::CLIENT || !matches!(conn.protocol, protocol::UNKNOWN | protocol::HTTP1);
-    // SAFETY: a live map value.
-    unsafe {
-        if silent {
-            *entry = address;
-        } else if *entry == address {
-            *entry = 0;
-        }
-    }
-}
-
-/// Whether a read from this socket says nothing.
-#[inline(always)]
-pub(crate) fn is_unread(address: u64) -> bool {
-    // SAFETY: a live map value.
-    unread(address).is_some_and(|entry| unsafe { *entry } == address)
 }
 
 /// Deletes the record and its heads.
 #[inline(always)]
-pub(crate) fn remove(sock: u64, begun: u32) {
-    for slot in 0..PIPELINE {
-        // One more than were begun: what turned out to be no request has been captured, too.
-        if slot as u32 > begun {
-            break;
+pub(crate) fn remove(conn: &Conn, sock: u64) {
+    heads::remove(conn, sock);
+    let Some(place) = place(sock) else { return };
+    // SAFETY: a live map value.
+    unsafe {
+        if (*place).sock == sock {
+            (*place).sock = 0;
+            add(&raw mut (*place).claims, -1);
+            return;
         }
-        let _ = HEADS.remove(HeadKey { sock, slot: slot as u64 });
     }
     let _ = CONN.remove(sock);
 }

@@ -2,9 +2,11 @@
 
 use core::mem::MaybeUninit;
 
-use aya_ebpf::maps::ring_buf::RingBufEntry;
+use aya_ebpf::{helpers::generated::bpf_probe_read_kernel, maps::ring_buf::RingBufEntry};
 use tracer_common::{
-    event::{Exchange, Header, kind},
+    conn::Conn,
+    event::{Exchange, Header, Heads, kind},
+    limits::PIPELINE,
     stats::{LOST_KINDS, Stat},
 };
 
@@ -53,27 +55,23 @@ pub(crate) fn emit<T: 'static>(ring: Ring, value: T) {
     }
 }
 
-/// Emits one exchange with its captured heads. It is too large for the stack: everything is copied in place.
+/// Emits one exchange with its captured heads, if there are any. It is too large for the stack: everything is copied in place, by
+/// a helper where the compiler would unroll it into thousands of instructions.
 #[inline(always)]
-pub(crate) fn exchange(ring: Ring, sock: u64, conn: *const tracer_common::conn::Conn, slot: usize) {
+pub(crate) fn exchange(ring: Ring, sock: u64, conn: *const Conn, slot: usize, heads: Option<*mut Heads>) {
     let Some(mut entry) = reserve::<Exchange>(ring, kind::EXCHANGE) else { return };
-    let slot = slot & (tracer_common::limits::PIPELINE - 1);
+    let slot = slot & (PIPELINE - 1);
     let event: *mut Exchange = MaybeUninit::as_mut_ptr(&mut entry);
-    let key = tracer_common::conn::HeadKey { sock, slot: slot as u64 };
-    // SAFETY: `event` is reserved ring memory of that size, `conn` a live map value.
+    // SAFETY: `event` is reserved ring memory of that size, `conn` and `heads` live map values.
     unsafe {
         (*event).header = header::<Exchange>(kind::EXCHANGE);
         (*event).sock = sock;
-        core::ptr::copy_nonoverlapping(conn, &raw mut (*event).conn, 1);
+        let _ = bpf_probe_read_kernel((&raw mut (*event).conn).cast(), size_of::<Conn>() as u32, conn.cast());
         (*event).request = (*conn).requests[slot];
-        match crate::maps::HEADS.get_ptr(key) {
+        match heads {
             Some(heads) => {
-                // The helper copies what the compiler would otherwise unroll into thousands of instructions.
-                let _ = aya_ebpf::helpers::generated::bpf_probe_read_kernel(
-                    (&raw mut (*event).heads).cast(),
-                    size_of::<tracer_common::event::Heads>() as u32,
-                    heads.cast(),
-                );
+                let to = (&raw mut (*event).heads).cast();
+                let _ = bpf_probe_read_kernel(to, size_of::<Heads>() as u32, heads.cast());
             }
             None => {
                 (*event).request.head_len = 0;

@@ -59,8 +59,12 @@ pub(crate) fn exchange(conn: &Conn, sock: u64, slot: usize, heads: *const Heads)
     record.flags = request.flags;
     let len = request.head_len as u32;
     record.line_len = if len < FLIGHT_LINE as u32 { len } else { FLIGHT_LINE as u32 };
-    // SAFETY: a live map value.
-    record.line = unsafe { *(&raw const (*heads).request).cast::<[u8; FLIGHT_LINE]>() };
+    // In words: of bytes the compiler would keep all on the stack.
+    // SAFETY: a live map value; both are aligned and that long.
+    unsafe {
+        let line = (&raw const (*heads).request).cast::<[u64; FLIGHT_LINE / 8]>();
+        (&raw mut record.line).cast::<[u64; FLIGHT_LINE / 8]>().write(line.read());
+    }
     complete(record, number);
 }
 

@@ -170,6 +170,16 @@ pub(crate) fn sock_tuple_remote(sock: u64, tuple: &mut Tuple) {
     tuple.remote_port = u16::from_be(read_or_zero(sock, offset!(skc_dport)));
 }
 
+/// The lower half of an address. Of what the verifier knows as a pointer this move, and no other, makes a number that may be
+/// counted with (`kernel/bpf/verifier.c` `check_alu_op`).
+#[inline(always)]
+pub(crate) fn lower_half(address: u64) -> u64 {
+    let mut half = address;
+    // SAFETY: a move of a register to itself.
+    unsafe { core::arch::asm!("w1 = w1", inout("r1") half, options(nomem, nostack, preserves_flags)) };
+    half
+}
+
 /// A value of which the verifier knows nothing any more. For a socket that it knows as a pointer: arithmetic on it is
 /// refused otherwise.
 #[inline(always)]

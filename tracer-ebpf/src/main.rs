@@ -10,6 +10,7 @@ mod conn;
 mod emit;
 mod flight;
 mod globals;
+mod heads;
 mod hooks;
 mod http;
 mod kernel;

@@ -7,14 +7,12 @@ use aya_ebpf::{
 use tracer_common::{
     Actor,
     config::DROP_ACTIONS,
-    conn::{Conn, HeadKey},
+    conn::{Conn, DirectConn, HeadKey},
     event::{DnsKey, DnsPending, FlightRecord, Heads, PacketTuple, PendingConnect, PendingSyn, SynKey},
-    limits::FLIGHT_RECORDS,
+    limits::{DIRECT_BITS, FLIGHT_RECORDS},
     stats::{Counter, CounterKey, LOST, Stat},
 };
 
-/// Of the hash in [`UNREAD`]: 64 KiB.
-pub(crate) const UNREAD_BITS: u32 = 13;
 const NO_PREALLOC: u32 = aya_ebpf::bindings::BPF_F_NO_PREALLOC;
 const MMAPABLE: u32 = aya_ebpf::bindings::BPF_F_MMAPABLE;
 
@@ -24,14 +22,17 @@ pub(crate) static FAILURES: RingBuf = RingBuf::with_byte_size(8 << 20, 0);
 /// Everything else.
 #[map]
 pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(4 << 20, 0);
-/// Connections by the address of their `struct sock`. A plain hash: an LRU would lose failures in silence.
+/// Connections, each at the place that its socket's address gives ([`direct_place`](tracer_common::conn::direct_place)). User space reads it mapped.
+#[map]
+pub(crate) static DIRECT_CONN: Array<DirectConn> = Array::with_max_entries(1 << DIRECT_BITS, MMAPABLE);
+/// Those whose place was taken, by the address of their `struct sock`. A plain hash: an LRU would lose failures in silence.
 #[map]
 pub(crate) static CONN: HashMap<u64, Conn> = HashMap::with_max_entries(65536, NO_PREALLOC);
-/// Sockets whose reads say nothing, by a hash of their address; of two with the same one is forgotten. An array is asked in
-/// a few nanoseconds, so that bulk data and clients don't pay for a look at `CONN` at each read.
+/// Captured heads of connections with a place of their own, at that place. Apart from them, because most connections never
+/// carry HTTP, and one request at a time, after which comes another: heads of more are in `HEADS`.
 #[map]
-pub(crate) static UNREAD: Array<u64> = Array::with_max_entries(1 << UNREAD_BITS, 0);
-/// Captured heads. Apart from `CONN`, because most connections never carry HTTP.
+pub(crate) static DIRECT_HEADS: Array<Heads> = Array::with_max_entries(2 << DIRECT_BITS, 0);
+/// All other captured heads.
 #[map]
 pub(crate) static HEADS: HashMap<HeadKey, Heads> = HashMap::with_max_entries(32768, NO_PREALLOC);
 /// DNS queries without an answer yet.

@@ -43,7 +43,9 @@ impl Toolchain {
         clear_inherited(&mut cargo);
         // `--btf` makes the linker write type information, and it makes that from debug information.
         let mut flags = OsString::from(format!("--cfg=bpf_target_arch=\"{arch}\"\x1f-Cdebuginfo=2"));
-        flags.push("\x1f-Clink-arg=--btf\x1f-Clinker=");
+        // Otherwise the linker has what is set to zero or moved done by functions that go byte by byte, and the verifier
+        // with them.
+        flags.push("\x1f-Clink-arg=--btf\x1f-Clink-arg=--disable-expand-memcpy-in-order\x1f-Clinker=");
         flags.push(&linker.path);
         cargo
             .args(["build", "--release", "--target", target, "-Z", "build-std=core"])

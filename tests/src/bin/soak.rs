@@ -23,6 +23,8 @@ const WARM_UP: Duration = Duration::from_secs(150);
 /// Of the time: what is remembered by use takes so long to fill, and the heap to find its size.
 const FILLING: u32 = 3;
 const EVERY: Duration = Duration::from_secs(5);
+/// Between two containers: more in a minute than most nodes see in a day.
+const CHURN: Duration = Duration::from_millis(50);
 const READY: Duration = Duration::from_secs(60);
 /// What is remembered by use fills up over hours, with a few hundred bytes for each container that passed.
 const MEMORY_SLACK: u64 = 4 << 20;
@@ -137,7 +139,9 @@ fn churn(cluster: &Cluster, round: u64, containers: &AtomicU64) -> Result<()> {
     let cgroup = cluster.pods_cgroup(false).join(pod.cgroup(cluster.plan.cgroups, &format!("{round:064x}")));
     let words = [format!("http://frontend/missing-{round}"), format!("http://nowhere-{round}/")];
     let arguments = ["--url", &words[0], "--url", &words[1], "-n", "2", "--timeout-ms", "1000"];
+    let next = Instant::now() + CHURN;
     cluster.client_of("client", &cgroup, &arguments)?;
+    std::thread::sleep(next.saturating_duration_since(Instant::now()));
     containers.fetch_add(1, Ordering::Relaxed);
     Ok(())
 }

@@ -2,13 +2,12 @@
 
 use std::io::Read;
 use std::net::Shutdown;
-use std::time::Instant;
 
 use tracer::event::decode::DecodeError;
 use tracer::event::{Event, Outcome, Role, SignalKind};
 
 use super::net::{Net, answer, get, path_of};
-use super::observer::{PATIENCE, observer};
+use super::observer::observer;
 
 #[test]
 fn a_failing_status_is_told_at_both_ends() {
@@ -196,37 +195,4 @@ fn a_method_without_http_is_a_counted_skip() {
     drop(pair);
     net.assert_http(&[], &[]);
     observer().wait("the skip", |seen| seen.iter().find(|seen| seen.record == Err(DecodeError::NotHttp)).map(|_| ()));
-}
-
-/// What isn't a request where one could begin is captured before that is seen: it must go with the connection all the same.
-#[test]
-fn heads_go_with_their_connection() {
-    let net = Net::new();
-    let inode = net.inode;
-    let socks = || -> Vec<u64> {
-        observer().ask(move |kernel| {
-            let own = kernel.tables.connections(|conn| conn.tuple.netns == inode).unwrap();
-            own.into_iter().map(|(sock, _)| sock).collect()
-        })
-    };
-    let mut pair = net.pair();
-    pair.request(&get("/one"));
-    pair.respond(&answer("200 OK", "ok"));
-    pair.request(b"no request at all\r\n");
-    let both = socks();
-    let captured = || {
-        let keys: Vec<(u64, u8)> = both.iter().flat_map(|sock| (0..4).map(move |slot| (*sock, slot))).collect();
-        observer().ask(move |kernel| {
-            keys.iter().filter(|(sock, slot)| kernel.tables.heads(*sock, *slot).unwrap().is_some()).count()
-        })
-    };
-    assert_eq!((both.len(), captured()), (2, 4), "a request and what is none, at both ends");
-    drop(pair);
-    // No event tells the end of a connection that nothing waited on.
-    let deadline = Instant::now() + PATIENCE;
-    while !socks().is_empty() {
-        assert!(Instant::now() < deadline, "the connection doesn't end");
-        std::thread::yield_now();
-    }
-    assert_eq!(captured(), 0);
 }

@@ -20,6 +20,7 @@ mod join;
 mod lifecycle;
 mod net;
 mod observer;
+mod places;
 mod probes;
 mod reliability;
 mod syns;

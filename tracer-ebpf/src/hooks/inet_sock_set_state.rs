@@ -107,7 +107,7 @@ fn moved(sock: u64, record: &mut Conn, old: u32, new: u32) {
             } else {
                 ended(sock, record)
             }
-            conn::remove(sock, record.begun);
+            conn::remove(record, sock);
         }
         _ => {}
     }

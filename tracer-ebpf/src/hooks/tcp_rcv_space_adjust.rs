@@ -12,9 +12,6 @@ use crate::{conn, kernel, maps::SERVED};
 #[raw_tracepoint(tracepoint = "tcp_rcv_space_adjust")]
 pub fn tcp_rcv_space_adjust(ctx: RawTracePointContext) -> i32 {
     let sock: u64 = ctx.arg(0);
-    if conn::is_unread(sock) {
-        return 0;
-    }
     let Some(record) = conn::find(sock) else { return 0 };
     // SAFETY: a live map value.
     let record = unsafe { &mut *record };

@@ -3,12 +3,11 @@
 use core::mem::offset_of;
 
 use tracer_common::{
-    conn::HeadKey,
     event::Heads,
     limits::{REQUEST_HEAD, RESPONSE_HEAD},
 };
 
-use crate::{kernel, maps::HEADS, packet::opaque};
+use crate::{heads, kernel, packet::opaque};
 
 /// What a scan found, packed into one register: a subprogram can't return a struct.
 #[derive(Clone, Copy)]
@@ -37,39 +36,39 @@ impl Framing {
     }
 }
 
-/// Framing of the captured request head in `slot` of a connection.
+/// Framing of the captured request head in a [slot](tracer_common::conn::Request::slot) of a connection.
 #[inline(always)]
-pub(crate) fn request(sock: u64, slot: usize, len: u16) -> Framing {
-    Framing(frame_request(kernel::address(sock), slot as u64, u64::from(len)))
+pub(crate) fn request(sock: u64, slot: u8, len: u16) -> Framing {
+    Framing(frame_request(kernel::address(sock), u64::from(slot), u64::from(len)))
 }
 
-/// Framing of the captured response head in `slot` of a connection.
+/// Framing of the captured response head in a [slot](tracer_common::conn::Request::slot) of a connection.
 #[inline(always)]
-pub(crate) fn response(sock: u64, slot: usize, len: u32) -> Framing {
-    Framing(frame_response(kernel::address(sock), slot as u64, u64::from(len)))
+pub(crate) fn response(sock: u64, slot: u8, len: u32) -> Framing {
+    Framing(frame_response(kernel::address(sock), u64::from(slot), u64::from(len)))
 }
 
 /// A global function with scalar arguments: the verifier walks it once, not at every call (since 5.6).
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn frame_request(sock: u64, slot: u64, len: u64) -> u64 {
-    frame::<REQUEST_HEAD>(HeadKey { sock, slot }, offset_of!(Heads, request), len)
+    frame::<REQUEST_HEAD>(sock, slot, offset_of!(Heads, request), len)
 }
 
 /// As [`frame_request`].
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn frame_response(sock: u64, slot: u64, len: u64) -> u64 {
-    frame::<RESPONSE_HEAD>(HeadKey { sock, slot }, offset_of!(Heads, response), len)
+    frame::<RESPONSE_HEAD>(sock, slot, offset_of!(Heads, response), len)
 }
 
 /// Frames the head of `N` bytes at `begin` in the heads, of which `len` are there.
 #[inline(always)]
-fn frame<const N: usize>(key: HeadKey, begin: usize, len: u64) -> u64 {
+fn frame<const N: usize>(sock: u64, slot: u64, begin: usize, len: u64) -> u64 {
     let (mut number_at, mut end) = (0u64, 0u64);
     let mut from = 0usize;
     while from < N {
-        let found = scan(key.sock, key.slot, (begin + from) as u64);
+        let found = scan(sock, slot, (begin + from) as u64);
         end = found & 0xffff;
         if found >> 16 != 0 {
             number_at = found >> 16;
@@ -88,7 +87,7 @@ fn frame<const N: usize>(key: HeadKey, begin: usize, len: u64) -> u64 {
     if number_at == 0 {
         return end;
     }
-    let Some(heads) = HEADS.get_ptr(key) else { return 0 };
+    let Some(heads) = heads::find(sock, slot as u8) else { return 0 };
     let mut body = 0u64;
     let mut k = 0usize;
     while k < 16 {
@@ -115,14 +114,14 @@ const LENGTH: u64 = u64::from_le_bytes(*b"length: ");
 /// `length:` without what follows. Lower-casing leaves the colon and the hyphen as they are: both have that bit.
 const SEVEN: u64 = 0x00ff_ffff_ffff_ffff;
 
+/// Eight bytes, with letters in lower case. In one load, which maps allow at any address: the compiler would make it eight of a byte each,
+/// and the verifier walks them for every byte of the window.
 #[inline(always)]
-fn lower(head: *const u8, at: usize) -> u64 {
-    let mut value = 0u64;
-    for i in 0..8 {
-        // SAFETY: the caller leaves that much room.
-        value |= u64::from(unsafe { *head.add(at + i) } | 0x20) << (8 * i);
-    }
-    value
+fn lower(head: *const u8) -> u64 {
+    let value: u64;
+    // SAFETY: the caller leaves that much room.
+    unsafe { core::arch::asm!("{0} = *(u64 *)({1} + 0)", out(reg) value, in(reg) head, options(readonly, nostack)) };
+    value | u64::from_ne_bytes([0x20; 8])
 }
 
 /// Looks at the lines that end within one window of the heads: gives where a head ends that ends here, and above that where
@@ -133,7 +132,7 @@ fn lower(head: *const u8, at: usize) -> u64 {
 #[inline(never)]
 pub extern "C" fn scan(sock: u64, slot: u64, from: u64) -> u64 {
     const LAST: u64 = size_of::<Heads>() as u64 - WINDOW - AHEAD;
-    let Some(heads) = HEADS.get_ptr(HeadKey { sock, slot }) else { return 0 };
+    let Some(heads) = heads::find(sock, slot as u8) else { return 0 };
     let mut from = opaque(from);
     if from > LAST {
         from = LAST;
@@ -150,7 +149,9 @@ pub extern "C" fn scan(sock: u64, slot: u64, from: u64) -> u64 {
             if opaque(next ^ u64::from(b'\r')) * opaque(next ^ u64::from(b'\n')) == 0 {
                 return (from + i as u64 + 3 - opaque(next & 1 ^ 1)) | (number_at << 16);
             }
-            if (lower(window, i + 1) ^ CONTENT) | ((lower(window, i + 9) ^ LENGTH) & SEVEN) == 0 {
+            // SAFETY: as before.
+            let (first, second) = unsafe { (lower(window.add(i + 1)), lower(window.add(i + 9))) };
+            if (first ^ CONTENT) | ((second ^ LENGTH) & SEVEN) == 0 {
                 number_at = from + i as u64 + 16;
             }
         }

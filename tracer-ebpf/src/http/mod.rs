@@ -70,7 +70,6 @@ pub(crate) fn segment(skb: *mut __sk_buff, sock: u64, packet: &Packet, direction
     };
     if record.protocol == protocol::UNKNOWN {
         decide(record, &segment);
-        conn::note_reads(record, kernel::address(sock));
     }
     if record.protocol == protocol::TLS && tls::follows(record) && is_new(record, &segment) {
         tls::records(record, &segment);

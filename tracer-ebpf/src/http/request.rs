@@ -3,7 +3,7 @@
 use aya_ebpf::helpers::generated;
 use tracer_common::{
     Actor,
-    conn::{Conn, HeadKey, conn_flag, protocol, req_flag, role},
+    conn::{Conn, conn_flag, protocol, req_flag, role},
     limits::{PIPELINE, REQUEST_HEAD},
     stats::Stat,
 };
@@ -13,8 +13,8 @@ use super::{
     token::{self, Token},
 };
 use crate::{
-    kernel,
-    maps::{HEADS, ZERO_HEADS, count},
+    heads, kernel,
+    maps::count,
     packet::{load_up_to, opaque},
 };
 
@@ -46,11 +46,10 @@ pub(crate) fn bytes(conn: &mut Conn, segment: &Segment) {
 #[inline(always)]
 fn continues(conn: &mut Conn, segment: &Segment, slot: usize, starts: bool) -> bool {
     let request = &mut conn.requests[slot & (PIPELINE - 1)];
-    let key = HeadKey { sock: segment.sock, slot: slot as u64 };
     let offset = segment.seq.wrapping_sub(request.seq);
-    let Some(heads) = HEADS.get_ptr_mut(key) else { return !starts };
+    let Some(heads) = heads::find(segment.sock, request.slot) else { return !starts };
     if starts {
-        let framing = framing::request(segment.sock, slot, request.head_len);
+        let framing = framing::request(segment.sock, request.slot, request.head_len);
         if framing.head() != 0 {
             let length_known = framing.length_known() || request.flags & req_flag::BODY == 0;
             if length_known && u64::from(offset) >= u64::from(framing.head()) + framing.body() {
@@ -94,7 +93,7 @@ fn begin_all(conn: &mut Conn, segment: &Segment) {
             return;
         }
         let slot = (conn.begun.wrapping_sub(1) as usize) & (PIPELINE - 1);
-        let framing = framing::request(segment.sock, slot, conn.requests[slot].head_len);
+        let framing = framing::request(segment.sock, conn.requests[slot].slot, conn.requests[slot].head_len);
         let length_known = framing.length_known() || conn.requests[slot].flags & req_flag::BODY == 0;
         if framing.head() == 0 || !length_known {
             return;
@@ -123,16 +122,8 @@ fn begin(conn: &mut Conn, segment: &Segment, at: u32) -> Option<()> {
         return None;
     }
     let slot = (conn.begun as usize) & (PIPELINE - 1);
-    let key = HeadKey { sock: segment.sock, slot: slot as u64 };
-    let heads = match HEADS.get_ptr_mut(key) {
-        Some(heads) => heads,
-        None => {
-            if HEADS.insert(key, &ZERO_HEADS, 0).is_err() {
-                count(Stat::LostHead);
-            }
-            HEADS.get_ptr_mut(key)?
-        }
-    };
+    let place = heads::slot(conn);
+    let heads = heads::room(conn, segment.sock, place)?;
     // SAFETY: the request head's room.
     let n =
         unsafe { load_up_to::<{ REQUEST_HEAD as u64 }>(segment.skb, segment.at.wrapping_add(at), heads.cast(), len) }?;
@@ -164,7 +155,7 @@ fn begin(conn: &mut Conn, segment: &Segment, at: u32) -> Option<()> {
     if conn.begun == 0 && conn.flags & conn_flag::JOINED == 0 && conn.role == role::CLIENT {
         request.flags |= req_flag::FIRST;
     }
-    request.slot = slot as u8;
+    request.slot = place;
     conn.begun = conn.begun.wrapping_add(1);
     Some(())
 }
@@ -178,20 +169,15 @@ pub(super) fn unearth(conn: &mut Conn, segment: &Segment) -> bool {
     }
     let last = (conn.begun.wrapping_sub(1) as usize) & (PIPELINE - 1);
     let captured = u64::from(conn.requests[last].head_len);
-    let framing = framing::request(segment.sock, last, captured as u16);
+    let framing = framing::request(segment.sock, conn.requests[last].slot, captured as u16);
     let length_known = framing.length_known() || conn.requests[last].flags & req_flag::BODY == 0;
     let next = u64::from(framing.head()) + framing.body();
     if framing.head() == 0 || !length_known || next >= captured {
         return false;
     }
-    let Some(from) = HEADS.get_ptr(HeadKey { sock: segment.sock, slot: last as u64 }) else { return false };
+    let Some(from) = heads::find(segment.sock, conn.requests[last].slot) else { return false };
     let slot = (conn.begun as usize) & (PIPELINE - 1);
-    let key = HeadKey { sock: segment.sock, slot: slot as u64 };
-    if HEADS.insert(key, &ZERO_HEADS, 0).is_err() {
-        count(Stat::LostHead);
-        return false;
-    }
-    let Some(heads) = HEADS.get_ptr_mut(key) else { return false };
+    let Some(heads) = heads::room(conn, segment.sock, slot as u8) else { return false };
     let len = opaque(captured - next) & (REQUEST_HEAD as u64 - 1);
     // SAFETY: `len` bytes from `next` on lie within what was captured, and there is room for them.
     let first = unsafe {

@@ -2,7 +2,7 @@
 
 use aya_ebpf::bindings::__sk_buff;
 use tracer_common::{
-    conn::{Conn, HeadKey, Request, protocol, req_flag, role},
+    conn::{Conn, Request, protocol, req_flag, role},
     event::Heads,
     limits::{LATENCY_BOUNDS_NS, PIPELINE, RESPONSE_HEAD},
     stats::{Counter, CounterKey, Stat},
@@ -17,8 +17,8 @@ use crate::{
     emit::{self, Ring},
     flight,
     globals::config,
-    kernel,
-    maps::{COUNTERS, HEADS, ZERO_COUNTER, count},
+    heads, kernel,
+    maps::{COUNTERS, ZERO_COUNTER, count},
     packet::{self, load_up_to, opaque},
 };
 
@@ -39,29 +39,38 @@ pub(crate) fn bytes(conn: &mut Conn, segment: &Segment) {
     if !waiting && !request::unearth(conn, segment) {
         return;
     }
-    let mut at = 0u32;
-    let (part, seq) = packed(segment, at);
-    let mut done = message(conn, segment.skb, part, seq, segment.now);
-    for _ in 1..GLUED {
-        let Some(consumed) = done.length(segment.sock) else { return };
-        at = at.wrapping_add(consumed);
-        if conn.begun == conn.answered || at >= segment.len {
-            return;
-        }
-        let (part, seq) = packed(segment, at);
-        done = Done(response(segment.skb, part, seq, segment.now));
+    // In two registers: offset and length; direction and sequence number.
+    let part = (u64::from(segment.at) << 32) | u64::from(segment.len);
+    let seq = ((segment.direction as u64 & 1) << 32) | u64::from(segment.seq);
+    let done = message(conn, segment.skb, part, seq, segment.now);
+    if done.0 & Done::FOLLOWED != 0 {
+        glued(segment.skb, part, seq, segment.now, done.0);
     }
 }
 
-/// What is `at` bytes into a segment, in two registers: offset and length; direction and sequence number.
-#[inline(always)]
-fn packed(segment: &Segment, at: u32) -> (u64, u64) {
-    let part = (u64::from(segment.at.wrapping_add(at)) << 32) | u64::from(segment.len.wrapping_sub(at));
-    (part, ((segment.direction as u64 & 1) << 32) | u64::from(segment.seq.wrapping_add(at)))
+/// The responses behind one in its segment, `done`. A global function, which the verifier walks once, whatever led to it: with
+/// all that follows a response it is the largest part of the program.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn glued(skb: *mut __sk_buff, part: u64, seq: u64, now: u64, done: u64) -> u64 {
+    let sock = packet::sock(skb);
+    let (mut part, mut seq, mut done) = (part, seq, Done(done));
+    for _ in 1..GLUED {
+        let Some(length) = done.length(sock) else { return 0 };
+        let Some(record) = conn::find(sock) else { return 0 };
+        // SAFETY: a live map value.
+        let waiting = unsafe { (*record).begun != (*record).answered };
+        if !waiting || length >= part as u32 {
+            return 0;
+        }
+        part = part.wrapping_add((u64::from(length) << 32).wrapping_sub(u64::from(length)));
+        seq = (seq & !u64::from(u32::MAX)) | u64::from((seq as u32).wrapping_add(length));
+        done = Done(response(skb, part, seq, now));
+    }
+    0
 }
 
-/// A response behind another in its segment. A global function, which the verifier walks once, not at each of them: with all
-/// that follows a response it is the largest part of the program.
+/// One of them.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn response(skb: *mut __sk_buff, part: u64, seq: u64, now: u64) -> u64 {
@@ -80,8 +89,8 @@ impl Done {
     const BODILESS: u64 = 4;
 
     #[inline(always)]
-    fn new(slot: usize, have: u32, flags: u64) -> Self {
-        Self(Self::FOLLOWED | flags | (slot as u64) << 8 | u64::from(have) << 16)
+    fn new(slot: u8, have: u32, flags: u64) -> Self {
+        Self(Self::FOLLOWED | flags | u64::from(slot) << 8 | u64::from(have) << 16)
     }
 
     /// How long it is, if that can be told.
@@ -90,7 +99,7 @@ impl Done {
         if self.0 & Self::FOLLOWED == 0 {
             return None;
         }
-        let slot = (self.0 >> 8) as usize & (PIPELINE - 1);
+        let slot = (self.0 >> 8) as u8;
         let framing = framing::response(sock, slot, (self.0 >> 16) as u32);
         if framing.head() == 0 {
             return None;
@@ -115,7 +124,7 @@ fn is_body(conn: &Conn, segment: &Segment) -> bool {
     }
     let slot = (conn.answered.wrapping_sub(1) as usize) & (PIPELINE - 1);
     let before = &conn.requests[slot];
-    let framing = framing::response(segment.sock, slot, u32::from(before.response_len));
+    let framing = framing::response(segment.sock, before.slot, u32::from(before.response_len));
     let body = if is_bodiless(before) { 0 } else { framing.body() };
     let offset = segment.seq.wrapping_sub(conn.response_seq);
     framing.length_known() && u64::from(offset) < u64::from(framing.head()) + body
@@ -143,9 +152,9 @@ fn message(conn: &mut Conn, skb: *mut __sk_buff, part: u64, seq: u64, now: u64) 
         now,
     };
     let slot = (conn.answered as usize) & (PIPELINE - 1);
-    let key = HeadKey { sock: segment.sock, slot: slot as u64 };
-    let Some(heads) = HEADS.get_ptr_mut(key) else { return Done::NOTHING };
     let request = &mut conn.requests[slot];
+    let place = request.slot;
+    let Some(heads) = heads::find(segment.sock, place) else { return Done::NOTHING };
     let before = u32::from(request.response_len);
     let Some(have) = append(heads, request.response_len, segment) else { return Done::NOTHING };
     // SAFETY: a live map value, in which the response's head is aligned.
@@ -163,7 +172,7 @@ fn message(conn: &mut Conn, skb: *mut __sk_buff, part: u64, seq: u64, now: u64) 
         // Interim (RFC 9110 section 15.2): the final response follows, perhaps in this segment.
         request.flags |= req_flag::INTERIM;
         request.response_len = 0;
-        return Done::new(slot, have, Done::INTERIM);
+        return Done::new(place, have, Done::INTERIM);
     }
     if code == 101 || (code < 300 && request.flags & req_flag::CONNECT != 0) {
         conn.protocol = protocol::TUNNEL;
@@ -180,7 +189,7 @@ fn message(conn: &mut Conn, skb: *mut __sk_buff, part: u64, seq: u64, now: u64) 
     let more = conn.begun.wrapping_sub(conn.answered) > 1;
     finish(conn, segment.sock, slot, heads);
     conn.answered = conn.answered.wrapping_add(1);
-    if more { Done::new(slot, have, if bodiless { Done::BODILESS } else { 0 }) } else { Done::NOTHING }
+    if more { Done::new(place, have, if bodiless { Done::BODILESS } else { 0 }) } else { Done::NOTHING }
 }
 
 /// Adds the segment's bytes to the captured response head; gives how many are there now.
@@ -205,9 +214,9 @@ fn finish(conn: &mut Conn, sock: u64, slot: usize, heads: *mut Heads) {
     // The kubelet takes 400 and above for a failed probe (pkg/probe/http/http.go of Kubernetes).
     let probe = code >= 400 && conn.role == role::CLIENT && conn.comm[..8] == *b"kubelet\0";
     if code >= config!(min_status) || probe {
-        emit::exchange(Ring::Failures, sock, conn, slot);
+        emit::exchange(Ring::Failures, sock, conn, slot, Some(heads));
     } else if config!(all_requests) != 0 {
-        emit::exchange(Ring::Events, sock, conn, slot);
+        emit::exchange(Ring::Events, sock, conn, slot, Some(heads));
     } else {
         flight::exchange(conn, sock, slot, heads);
     }
@@ -224,7 +233,8 @@ pub(crate) fn finish_unanswered(conn: &mut Conn, sock: u64) {
             return;
         }
         let slot = (conn.answered as usize) & (PIPELINE - 1);
-        emit::exchange(Ring::Failures, sock, conn, slot);
+        let heads = heads::find(sock, conn.requests[slot].slot);
+        emit::exchange(Ring::Failures, sock, conn, slot, heads);
         conn.answered = conn.answered.wrapping_add(1);
     }
 }

@@ -5,10 +5,7 @@
 //! `sequence` is its number when complete and something else while it is written or after it was overwritten, so a copy
 //! is good if it was the number before and after.
 
-use std::io;
-use std::mem::offset_of;
-use std::os::fd::AsRawFd;
-use std::ptr::{self, NonNull};
+use std::ptr;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 use aya::Ebpf;
@@ -19,9 +16,9 @@ use zerocopy::FromZeros;
 
 use super::cpus;
 use super::map::{MapError, Table};
+use super::mapping::Mapping;
 
 const RECORDS: u64 = FLIGHT_RECORDS as u64;
-const BYTES: usize = size_of::<FlightRecord>() * FLIGHT_RECORDS as usize;
 
 /// Reader of the flight recorder.
 pub struct Flight {
@@ -40,16 +37,6 @@ struct Lane {
     unfinished: Vec<u64>,
 }
 
-/// The mapped array.
-struct Mapping(NonNull<u8>);
-
-impl Drop for Mapping {
-    fn drop(&mut self) {
-        // SAFETY: mapped with this length in `Flight::map`, and not used after.
-        unsafe { libc::munmap(self.0.as_ptr().cast(), BYTES) };
-    }
-}
-
 impl Flight {
     pub(super) fn new(ebpf: &mut Ebpf, stats: Table<u32, u64>, cpus: Vec<u32>) -> Result<Self, MapError> {
         let records = Table::take(ebpf, "FLIGHT")?;
@@ -57,7 +44,7 @@ impl Flight {
         let lanes = cpus.into_iter().map(|cpu| Lane { cpu, last: 0, unfinished: Vec::new() }).collect();
         let flight = Self { records, stats, lanes, cpu_bits };
         // Whether it can be mapped is known at the start, not at the first failure.
-        flight.map()?;
+        flight.records.map()?;
         Ok(flight)
     }
 
@@ -83,7 +70,7 @@ impl Flight {
         if !news {
             return Ok(0);
         }
-        let memory = self.map()?;
+        let memory = self.records.map()?;
         let length = (RECORDS >> self.cpu_bits).max(1);
         let mut overwritten = 0;
         for (lane, newest) in self.lanes.iter_mut().zip(newest) {
@@ -93,7 +80,7 @@ impl Flight {
             let retries = again.len();
             for (index, number) in again.into_iter().chain(numbers).enumerate() {
                 let slot = (u64::from(lane.cpu) * length + number % length) % RECORDS;
-                match memory.copy(slot, number) {
+                match copied(&memory, slot, number) {
                     Copied::Complete(record) => f(&record),
                     Copied::Unfinished if index >= retries => lane.unfinished.push(number),
                     Copied::Unfinished | Copied::Overwritten => overwritten += 1,
@@ -105,20 +92,6 @@ impl Flight {
     }
 }
 
-impl Flight {
-    fn map(&self) -> Result<Mapping, MapError> {
-        // SAFETY: a new shared mapping of the array's values, which are contiguous (their size is a multiple of 8) and
-        // `BYTES` long; the kernel refuses a mapping beyond the array.
-        let memory = unsafe {
-            libc::mmap(ptr::null_mut(), BYTES, libc::PROT_READ, libc::MAP_SHARED, self.records.fd().as_raw_fd(), 0)
-        };
-        NonNull::new(memory.cast::<u8>())
-            .filter(|memory| memory.as_ptr().cast() != libc::MAP_FAILED)
-            .map(Mapping)
-            .ok_or_else(|| MapError::Io { name: "FLIGHT", action: "map", source: io::Error::last_os_error() })
-    }
-}
-
 /// Numbers to read after `last`, and how many are gone already.
 fn unread(last: u64, newest: u64, length: u64) -> (std::ops::RangeInclusive<u64>, u64) {
     let oldest = newest.saturating_sub(length) + 1;
@@ -126,22 +99,19 @@ fn unread(last: u64, newest: u64, length: u64) -> (std::ops::RangeInclusive<u64>
     (begin..=newest, begin - (last + 1))
 }
 
-impl Mapping {
-    fn copy(&self, slot: u64, number: u64) -> Copied {
-        let mut copy = FlightRecord::new_zeroed();
-        // SAFETY: the slot lies inside the mapping; records are 8-aligned (their size is a multiple of 8 and the mapping
-        // begins at a page); the kernel may write meanwhile, which the two looks at `sequence` notice; every byte
-        // pattern is a valid record.
-        let (before, after) = unsafe {
-            let record = self.0.as_ptr().add(slot as usize * size_of::<FlightRecord>());
-            let sequence = AtomicU64::from_ptr(record.add(offset_of!(FlightRecord, sequence)).cast());
-            let before = sequence.load(Ordering::Acquire);
-            ptr::copy_nonoverlapping(record, ptr::from_mut(&mut copy).cast(), size_of::<FlightRecord>());
-            fence(Ordering::Acquire);
-            (before, sequence.load(Ordering::Relaxed))
-        };
-        judge(number, before, after, copy)
-    }
+fn copied(memory: &Mapping<FlightRecord>, slot: u64, number: u64) -> Copied {
+    let mut copy = FlightRecord::new_zeroed();
+    // SAFETY: the record lies inside the mapping and is aligned; the kernel may write meanwhile, which the two looks at
+    // `sequence` notice; every byte pattern is a valid record.
+    let (before, after) = unsafe {
+        let record = memory.entry(slot as usize);
+        let sequence = AtomicU64::from_ptr(&raw mut (*record).sequence);
+        let before = sequence.load(Ordering::Acquire);
+        ptr::copy_nonoverlapping(record, ptr::from_mut(&mut copy), 1);
+        fence(Ordering::Acquire);
+        (before, sequence.load(Ordering::Relaxed))
+    };
+    judge(number, before, after, copy)
 }
 
 #[expect(clippy::large_enum_variant, reason = "short-lived, on the stack")]

@@ -181,7 +181,13 @@ where
         }
     }
 
-    fn error(&self, action: &'static str, source: io::Error) -> MapError {
+    /// Entries that there is room for.
+    pub(super) fn max_entries(&self) -> Result<u32, MapError> {
+        let info = self.map.info().map_err(|source| MapError::Inspect { name: self.name, source })?;
+        Ok(info.max_entries())
+    }
+
+    pub(super) fn error(&self, action: &'static str, source: io::Error) -> MapError {
         MapError::Io { name: self.name, action, source }
     }
 }

@@ -25,6 +25,7 @@ pub mod features;
 pub mod flight;
 #[cfg(feature = "kernel")]
 pub mod map;
+mod mapping;
 #[cfg(feature = "kernel")]
 mod names;
 #[cfg(feature = "kernel")]

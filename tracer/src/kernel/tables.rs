@@ -5,7 +5,9 @@ use std::time::Duration;
 use aya::Ebpf;
 use rustc_hash::FxHashMap;
 use tracer_common::Actor;
-use tracer_common::conn::{Conn, HeadKey, conn_flag, protocol, role};
+use tracer_common::conn::{
+    Conn, DIRECT_HEAD, DirectConn, HeadKey, conn_flag, direct_head, direct_place, protocol, role,
+};
 use tracer_common::event::{ConnectAttempt, DnsKey, DnsPending, Heads, PendingConnect, PendingSyn, SynKey};
 use tracer_common::stats::{Counter, CounterKey, LOST, LOST_KINDS, Stat};
 use zerocopy::FromZeros;
@@ -17,8 +19,10 @@ const SYN_SENT: u32 = 2;
 
 /// The maps.
 pub struct Tables {
+    direct: Table<u32, DirectConn>,
     conn: Table<u64, Conn>,
     heads: Table<HeadKey, Heads>,
+    direct_heads: Table<u32, Heads>,
     dns: Table<DnsKey, DnsPending>,
     connects: Table<Actor, PendingConnect>,
     syns: Table<SynKey, PendingSyn>,
@@ -30,8 +34,10 @@ pub struct Tables {
 impl Tables {
     pub(super) fn take(ebpf: &mut Ebpf) -> Result<Self, MapError> {
         Ok(Self {
+            direct: Table::take(ebpf, "DIRECT_CONN")?,
             conn: Table::take(ebpf, "CONN")?,
             heads: Table::take(ebpf, "HEADS")?,
+            direct_heads: Table::take(ebpf, "DIRECT_HEADS")?,
             dns: Table::take(ebpf, "DNS_PENDING")?,
             connects: Table::take(ebpf, "PENDING_CONNECT")?,
             syns: Table::take(ebpf, "PENDING_SYN")?,
@@ -94,7 +100,7 @@ impl Tables {
 
     /// Connections that the test admits.
     pub fn connections(&self, is_wanted: impl Fn(&Conn) -> bool) -> Result<Vec<(u64, Conn)>, MapError> {
-        let mut found = Vec::new();
+        let mut found = self.direct.map()?.connections(&is_wanted);
         self.conn.for_each(|sock, conn| {
             if is_wanted(conn) {
                 found.push((*sock, *conn));
@@ -105,22 +111,23 @@ impl Tables {
 
     /// Whose connections carry TLS now: cgroup, and the process where it connected.
     pub fn opaque(&self) -> Result<Vec<(u64, u32)>, MapError> {
-        let mut opaque = Vec::new();
-        self.conn.for_each(|_, conn| {
-            if conn.protocol == protocol::TLS {
-                opaque.push((conn.cgroup_id, conn.connector.tgid));
-            }
-        })?;
-        Ok(opaque)
+        let opaque = self.connections(|conn| conn.protocol == protocol::TLS)?;
+        Ok(opaque.into_iter().map(|(_, conn)| (conn.cgroup_id, conn.connector.tgid)).collect())
     }
 
     /// One connection's record.
     pub fn connection(&self, sock: u64) -> Result<Option<Conn>, MapError> {
-        Ok(self.conn.get(&sock)?.pop())
+        match self.direct.get(&direct_place(sock))?.pop() {
+            Some(place) if place.sock == sock => Ok(Some(place.conn)),
+            _ => Ok(self.conn.get(&sock)?.pop()),
+        }
     }
 
-    /// The captured heads of one request.
+    /// The captured heads of one request, by its [`Request::slot`](tracer_common::conn::Request::slot).
     pub fn heads(&self, sock: u64, slot: u8) -> Result<Option<Heads>, MapError> {
+        if slot >= DIRECT_HEAD {
+            return Ok(self.direct_heads.get(&direct_head(sock, slot))?.pop());
+        }
         Ok(self.heads.get(&HeadKey { sock, slot: u64::from(slot) })?.pop())
     }
 
@@ -156,7 +163,10 @@ impl Tables {
     /// Removes records without activity for that long and with nothing outstanding, with their heads: those of sockets
     /// whose end was missed. Best effort; a connection that wakes up after is joined in the middle. Returns how many.
     pub fn sweep_conns(&self, now_ns: u64, older_than: Duration) -> Result<usize, MapError> {
-        let gone = sweep(&self.conn, |_, conn| !unanswered(conn) && is_older(now_ns, last_active(conn), older_than))?;
+        let is_due = |conn: &Conn| !unanswered(conn) && is_older(now_ns, last_active(conn), older_than);
+        let mut gone = sweep(&self.conn, |_, conn| is_due(conn))?;
+        let direct = self.direct.map()?;
+        gone.extend(direct.connections(is_due).into_iter().filter(|(sock, _)| direct.remove(*sock)));
         for (sock, conn) in &gone {
             for slot in 0..conn.requests.len() as u64 {
                 self.heads.delete(&HeadKey { sock: *sock, slot })?;

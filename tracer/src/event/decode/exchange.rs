@@ -78,7 +78,7 @@ pub fn opaque_connection(sock: u64, conn: &Conn) -> Record {
 }
 
 /// What a connection waits for, as of `at`: an open exchange per request without an answer, or the connect itself. The
-/// captured heads are asked for by slot.
+/// captured heads are asked for by the request's slot.
 pub fn open(
     sock: u64,
     conn: &Conn,
@@ -103,7 +103,7 @@ pub fn open(
                 return None;
             }
             let how = (Seen::Open, Outcome::Open, at);
-            let heads = heads(slot as u8);
+            let heads = heads(request.slot);
             Some(exchange(sock, conn, request, heads.as_ref(), how).map(|open| record(Event::Exchange(open))))
         })
         .collect()

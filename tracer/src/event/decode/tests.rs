@@ -155,7 +155,7 @@ fn open_things() {
     (conn.begun, conn.answered) = (6, 4);
     for number in 4..6u32 {
         conn.requests[number as usize % 4] =
-            Request { number, start_ns: 1, head_len: HEAD.len() as u16, ..Default::default() };
+            Request { number, slot: number as u8 % 4, start_ns: 1, head_len: HEAD.len() as u16, ..Default::default() };
     }
     let mut heads = Heads::new_zeroed();
     heads.request[..HEAD.len()].copy_from_slice(HEAD);

@@ -1,0 +1,103 @@
+//! Arrays of the programs that are read where the kernel has them, without a system call for each entry.
+
+use std::io;
+use std::marker::PhantomData;
+use std::os::fd::AsRawFd;
+use std::ptr::{self, NonNull};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tracer_common::conn::{Conn, DirectConn, direct_place};
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+use super::map::{MapError, Table};
+
+/// An array in memory. Only while it is used: its pages count as resident.
+pub(super) struct Mapping<V> {
+    memory: NonNull<u8>,
+    entries: usize,
+    types: PhantomData<V>,
+}
+
+impl<V> Drop for Mapping<V> {
+    fn drop(&mut self) {
+        // SAFETY: mapped with this length in `Table::map`, and not used after.
+        unsafe { libc::munmap(self.memory.as_ptr().cast(), self.entries * size_of::<V>()) };
+    }
+}
+
+impl<V> Mapping<V> {
+    pub(super) fn len(&self) -> usize {
+        self.entries
+    }
+
+    /// Where an entry is. The kernel may write to it at any time.
+    pub(super) fn entry(&self, index: usize) -> *mut V {
+        assert!(index < self.entries, "entry {index} of {}", self.entries);
+        // SAFETY: it lies inside the mapping, which begins at a page; sizes are multiples of 8 (see `Table::map`).
+        unsafe { self.memory.as_ptr().cast::<V>().add(index) }
+    }
+}
+
+impl<V> Table<u32, V>
+where
+    V: FromBytes + IntoBytes + Immutable,
+{
+    /// Maps an array that was made to be mapped.
+    ///
+    /// # Errors
+    /// Where the kernel refuses it.
+    pub(super) fn map(&self) -> Result<Mapping<V>, MapError> {
+        // The kernel rounds the size up, and values would be no longer beside each other (`kernel/bpf/arraymap.c`).
+        const { assert!(size_of::<V>().is_multiple_of(8)) };
+        let entries = self.max_entries()? as usize;
+        // SAFETY: a new shared mapping of the array's values; the kernel refuses one beyond the array.
+        let memory = unsafe {
+            libc::mmap(
+                ptr::null_mut(),
+                entries * size_of::<V>(),
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_SHARED,
+                self.fd().as_raw_fd(),
+                0,
+            )
+        };
+        NonNull::new(memory.cast::<u8>())
+            .filter(|memory| memory.as_ptr().cast() != libc::MAP_FAILED)
+            .map(|memory| Mapping { memory, entries, types: PhantomData })
+            .ok_or_else(|| self.error("map", io::Error::last_os_error()))
+    }
+}
+
+impl Mapping<DirectConn> {
+    /// Connections that the test admits. One that a program changes meanwhile may be torn between two fields.
+    pub(super) fn connections(&self, is_wanted: impl Fn(&Conn) -> bool) -> Vec<(u64, Conn)> {
+        let mut found = Vec::new();
+        for index in 0..self.len() {
+            let place = self.entry(index);
+            // SAFETY: aligned, inside the mapping; every byte pattern is a valid connection.
+            let sock = unsafe { AtomicU64::from_ptr(&raw mut (*place).sock).load(Ordering::Acquire) };
+            if sock == 0 {
+                continue;
+            }
+            // SAFETY: as before.
+            let conn = unsafe { (&raw const (*place).conn).read() };
+            if is_wanted(&conn) {
+                found.push((sock, conn));
+            }
+        }
+        found
+    }
+
+    /// Frees a connection's place, if it still has it. Should its end be seen at this very moment, nobody gets the place again.
+    pub(super) fn remove(&self, sock: u64) -> bool {
+        let place = self.entry(direct_place(sock) as usize);
+        // SAFETY: aligned, inside the mapping.
+        let (holder, claims) =
+            unsafe { (AtomicU64::from_ptr(&raw mut (*place).sock), AtomicU64::from_ptr(&raw mut (*place).claims)) };
+        let ours = holder.compare_exchange(sock, 0, Ordering::AcqRel, Ordering::Acquire).is_ok();
+        if ours {
+            claims.fetch_sub(1, Ordering::AcqRel);
+        }
+        ours
+    }
+}
