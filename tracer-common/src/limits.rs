@@ -9,6 +9,8 @@ pub const PIPELINE: usize = 4;
 /// Places in the direct-mapped arrays, as a power of two: 1 MiB of connections, 10 MiB of heads. An array is asked in a few nanoseconds, a hash
 /// in some forty.
 pub const DIRECT_BITS: u32 = 11;
+/// Places in the direct-mapped array of counters, of all CPUs together.
+pub const DIRECT_COUNTERS: u32 = 1 << 13;
 /// Sockets older than the tracer that are given a record at the start; the others are joined at their next request. Half
 /// of the connections that are followed: new ones need room.
 pub const EXISTING: u64 = 32_768;

@@ -85,4 +85,15 @@ pub struct Counter {
     pub latency: [u64; LATENCY_BUCKETS],
 }
 
+/// A place in the direct-mapped array of counters, of which each CPU has a lane. A key that finds its place taken is counted in a hash.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct DirectCounter {
+    /// How many want it, as in [`DirectConn`](crate::conn::DirectConn).
+    pub claims: u64,
+    /// Its role is zero while it is free, or being made.
+    pub key: CounterKey,
+    pub counter: Counter,
+}
+
 const _: () = assert!(size_of::<CounterKey>() == 32 && size_of::<Counter>() == 168);

@@ -11,7 +11,7 @@ use tracer_common::{
 
 use crate::{
     heads, kernel,
-    maps::{CONN, DIRECT_CONN, ZERO_CONN, count},
+    maps::{CONN, DIRECT_CONN, ZERO_CONN, claim, count, release},
 };
 
 /// The record of a socket.
@@ -62,7 +62,7 @@ fn room(sock: u64, flags: u32) -> Option<*mut Conn> {
         if (*place).sock == sock && flags == BPF_NOEXIST {
             return None;
         }
-        if (*place).sock == sock || claim(place) {
+        if (*place).sock == sock || claim(&raw mut (*place).claims) {
             let conn = &raw mut (*place).conn;
             // The helper copies what the compiler would unroll.
             let zero = (&raw const ZERO_CONN).cast();
@@ -74,36 +74,6 @@ fn room(sock: u64, flags: u32) -> Option<*mut Conn> {
     }
     CONN.insert(sock, &ZERO_CONN, u64::from(flags)).ok()?;
     CONN.get_ptr_mut(sock)
-}
-
-/// Takes a free place. Of those who want it at once none or one gets it.
-///
-/// # Safety
-/// A live map value.
-#[inline(always)]
-unsafe fn claim(place: *mut DirectConn) -> bool {
-    // SAFETY: the caller's promise.
-    unsafe {
-        if (&raw const (*place).claims).read_volatile() != 0 {
-            return false;
-        }
-        add(&raw mut (*place).claims, 1);
-        if (&raw const (*place).claims).read_volatile() == 1 {
-            return true;
-        }
-        add(&raw mut (*place).claims, -1);
-    }
-    false
-}
-
-/// Adds at once. Without asking for the sum, which kernels before 5.12 can't give.
-///
-/// # Safety
-/// A live map value.
-#[inline(always)]
-unsafe fn add(to: *mut u64, number: i64) {
-    // SAFETY: the caller's promise.
-    unsafe { core::arch::asm!("lock *(u64 *)({0} + 0) += {1}", in(reg) to, in(reg) number) };
 }
 
 #[inline(always)]
@@ -128,7 +98,7 @@ pub(crate) fn remove(conn: &Conn, sock: u64) {
     unsafe {
         if (*place).sock == sock {
             (*place).sock = 0;
-            add(&raw mut (*place).claims, -1);
+            release(&raw mut (*place).claims);
             return;
         }
     }

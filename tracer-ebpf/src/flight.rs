@@ -9,9 +9,8 @@ use tracer_common::{
 };
 
 use crate::{
-    globals::config,
     http::{RECEIVED, SENT},
-    maps::{FLIGHT, STATS},
+    maps::{FLIGHT, STATS, lane},
 };
 
 /// Takes the next slot of this CPU's lane, with the number that completes it.
@@ -23,12 +22,7 @@ fn next() -> Option<(&'static mut FlightRecord, u64)> {
         *counter += 1;
         *counter
     };
-    // SAFETY: no arguments.
-    let cpu = unsafe { aya_ebpf::helpers::generated::bpf_get_smp_processor_id() };
-    // A lane is one piece: the records of a CPU don't share cache lines with another's.
-    let length = FLIGHT_RECORDS >> config!(cpu_bits);
-    let index = (cpu.wrapping_mul(length) | (number as u32 & length.wrapping_sub(1))) & (FLIGHT_RECORDS - 1);
-    let record = FLIGHT.get_ptr_mut(index)?;
+    let record = FLIGHT.get_ptr_mut(lane(FLIGHT_RECORDS, number as u32))?;
     // SAFETY: a live map value; array elements outlive the program.
     unsafe {
         (&raw mut (*record).sequence).write_volatile(0);

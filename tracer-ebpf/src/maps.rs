@@ -1,6 +1,7 @@
 //! Every map, with why it has its type and size.
 
 use aya_ebpf::{
+    helpers::generated::bpf_get_smp_processor_id,
     macros::map,
     maps::{Array, HashMap, LruHashMap, PerCpuArray, PerCpuHashMap, RingBuf},
 };
@@ -9,9 +10,11 @@ use tracer_common::{
     config::DROP_ACTIONS,
     conn::{Conn, DirectConn, HeadKey},
     event::{DnsKey, DnsPending, FlightRecord, Heads, PacketTuple, PendingConnect, PendingSyn, SynKey},
-    limits::{DIRECT_BITS, FLIGHT_RECORDS},
-    stats::{Counter, CounterKey, LOST, Stat},
+    limits::{DIRECT_BITS, DIRECT_COUNTERS, FLIGHT_RECORDS},
+    stats::{Counter, CounterKey, DirectCounter, LOST, Stat},
 };
+
+use crate::globals::config;
 
 const NO_PREALLOC: u32 = aya_ebpf::bindings::BPF_F_NO_PREALLOC;
 const MMAPABLE: u32 = aya_ebpf::bindings::BPF_F_MMAPABLE;
@@ -50,7 +53,10 @@ pub(crate) static SERVED: LruHashMap<u32, u8> = LruHashMap::with_max_entries(409
 /// When a drop of a flow was last reported, so that a flood can't fill the ring. Losing one costs a repeated report.
 #[map]
 pub(crate) static DROP_SEEN: LruHashMap<PacketTuple, u64> = LruHashMap::with_max_entries(8192, 0);
-/// Requests by cgroup and peer.
+/// Requests by cgroup and peer, at a place that these give, in a lane for each CPU. User space reads it mapped.
+#[map]
+pub(crate) static DIRECT_COUNTER: Array<DirectCounter> = Array::with_max_entries(DIRECT_COUNTERS, MMAPABLE);
+/// Those whose place was taken.
 #[map]
 pub(crate) static COUNTERS: PerCpuHashMap<CounterKey, Counter> = PerCpuHashMap::with_max_entries(8192, NO_PREALLOC);
 /// How many sockets the iterator gave a record, in all.
@@ -98,4 +104,50 @@ fn add_one(counts: &PerCpuArray<u64>, index: u32) {
         // SAFETY: a live map value of this CPU.
         unsafe { *value += 1 };
     }
+}
+
+/// Where in an array with a lane for each CPU this one's entry with a number is. A lane is one piece: CPUs don't share cache lines.
+#[inline(always)]
+pub(crate) fn lane(entries: u32, number: u32) -> u32 {
+    // SAFETY: no arguments.
+    let cpu = unsafe { bpf_get_smp_processor_id() };
+    let length = entries >> config!(cpu_bits);
+    (cpu.wrapping_mul(length) | (number & length.wrapping_sub(1))) & (entries - 1)
+}
+
+/// Takes a free place. Of those who want it at once none or one gets it.
+///
+/// # Safety
+/// In a live map value.
+#[inline(always)]
+pub(crate) unsafe fn claim(claims: *mut u64) -> bool {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if claims.read_volatile() != 0 {
+            return false;
+        }
+        add(claims, 1);
+        if claims.read_volatile() == 1 {
+            return true;
+        }
+        release(claims);
+    }
+    false
+}
+
+/// Gives a place back, or a claim up.
+///
+/// # Safety
+/// In a live map value.
+#[inline(always)]
+pub(crate) unsafe fn release(claims: *mut u64) {
+    // SAFETY: the caller's promise.
+    unsafe { add(claims, -1) }
+}
+
+/// Adds at once. Without asking for the sum, which kernels before 5.12 can't give.
+#[inline(always)]
+unsafe fn add(to: *mut u64, number: i64) {
+    // SAFETY: the caller's promise.
+    unsafe { core::arch::asm!("lock *(u64 *)({0} + 0) += {1}", in(reg) to, in(reg) number) };
 }

@@ -14,6 +14,7 @@
 mod framing;
 mod request;
 mod response;
+mod tally;
 mod token;
 
 use aya_ebpf::bindings::__sk_buff;

@@ -4,12 +4,11 @@ use aya_ebpf::bindings::__sk_buff;
 use tracer_common::{
     conn::{Conn, Request, protocol, req_flag, role},
     event::Heads,
-    limits::{LATENCY_BOUNDS_NS, PIPELINE, RESPONSE_HEAD},
-    stats::{Counter, CounterKey, Stat},
+    limits::{PIPELINE, RESPONSE_HEAD},
 };
 
 use super::{
-    SENT, Segment, framing, request,
+    SENT, Segment, framing, request, tally,
     token::{self, STATUS_LINE, Token, status},
 };
 use crate::{
@@ -18,8 +17,7 @@ use crate::{
     flight,
     globals::config,
     heads, kernel,
-    maps::{COUNTERS, ZERO_COUNTER, count},
-    packet::{self, load_up_to, opaque},
+    packet::{self, load_up_to},
 };
 
 /// Messages looked for in one segment: interim responses before the final one, or pipelined ones.
@@ -209,7 +207,7 @@ fn append(heads: *mut Heads, have: u16, segment: &Segment) -> Option<u32> {
 #[inline(always)]
 fn finish(conn: &mut Conn, sock: u64, slot: usize, heads: *mut Heads) {
     let slot = slot & (PIPELINE - 1);
-    tally(conn, slot, heads);
+    tally::exchange(conn, slot, heads);
     let code = u32::from(conn.requests[slot].status);
     // The kubelet takes 400 and above for a failed probe (pkg/probe/http/http.go of Kubernetes).
     let probe = code >= 400 && conn.role == role::CLIENT && conn.comm[..8] == *b"kubelet\0";
@@ -236,49 +234,5 @@ pub(crate) fn finish_unanswered(conn: &mut Conn, sock: u64) {
         let heads = heads::find(sock, conn.requests[slot].slot);
         emit::exchange(Ring::Failures, sock, conn, slot, heads);
         conn.answered = conn.answered.wrapping_add(1);
-    }
-}
-
-/// Counts the exchange by cgroup, peer, method and status.
-#[inline(always)]
-fn tally(conn: &Conn, slot: usize, heads: *const Heads) {
-    let request = &conn.requests[slot];
-    let server = conn.role == role::SERVER;
-    let key = CounterKey {
-        cgroup_id: conn.cgroup_id,
-        peer: if server { [0; 16] } else { conn.tuple.remote },
-        port: if server { conn.tuple.local_port } else { conn.tuple.remote_port },
-        status: request.status,
-        // SAFETY: a live map value, which begins with the request's head.
-        method: unsafe { *(&raw const (*heads).request).cast::<[u8; 2]>() },
-        role: conn.role,
-        pad: 0,
-    };
-    let counter: *mut Counter = match COUNTERS.get_ptr_mut(key) {
-        Some(counter) => counter,
-        None => {
-            if COUNTERS.insert(key, &ZERO_COUNTER, 0).is_err() {
-                return count(Stat::LostCounter);
-            }
-            match COUNTERS.get_ptr_mut(key) {
-                Some(counter) => counter,
-                None => return,
-            }
-        }
-    };
-    let latency = request.response_ns.wrapping_sub(request.start_ns);
-    // SAFETY: a live map value of this CPU.
-    let counter = unsafe { &mut *counter };
-    counter.latency_sum_ns += latency;
-    let mut bucket = 0;
-    for bound in LATENCY_BOUNDS_NS {
-        if latency <= bound {
-            break;
-        }
-        bucket += 1;
-    }
-    let bucket = opaque(bucket) as usize;
-    if bucket < counter.latency.len() {
-        counter.latency[bucket] += 1;
     }
 }

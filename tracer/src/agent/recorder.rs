@@ -167,9 +167,7 @@ impl Listener for Recorder {
             let counters = look.kernel.tables.counters().map_err(io::Error::other)?;
             let names = &mut self.counting.names;
             let idle = metrics.with(|store| self.requests.add(counters, store, names, look.core, at));
-            for key in &idle {
-                look.kernel.tables.forget_counter(key).map_err(io::Error::other)?;
-            }
+            look.kernel.tables.forget_counters(&idle).map_err(io::Error::other)?;
         }
         if at.saturating_sub(self.last_expiry) >= EXPIRE_NS {
             self.last_expiry = at;

@@ -7,7 +7,8 @@ use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tracer_common::conn::{Conn, DirectConn, direct_place};
-use zerocopy::{FromBytes, Immutable, IntoBytes};
+use tracer_common::stats::{Counter, CounterKey, DirectCounter};
+use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
 
 use super::map::{MapError, Table};
 
@@ -99,5 +100,37 @@ impl Mapping<DirectConn> {
             claims.fetch_sub(1, Ordering::AcqRel);
         }
         ours
+    }
+}
+
+impl Mapping<DirectCounter> {
+    /// Calls `f` for each CPU's counter of each key.
+    pub(super) fn counters(&self, mut f: impl FnMut(&CounterKey, &Counter)) {
+        for index in 0..self.len() {
+            let place = self.entry(index);
+            // SAFETY: aligned, inside the mapping; every byte pattern is a valid key. Its role is written last.
+            let key = unsafe { (&raw const (*place).key).read_volatile() };
+            if key.role != 0 {
+                // SAFETY: as before. A request may be in the sum and in no bucket yet.
+                let counter = unsafe { (&raw const (*place).counter).read_volatile() };
+                f(&key, &counter);
+            }
+        }
+    }
+
+    /// Frees the places of these keys.
+    pub(super) fn forget(&self, keys: &[CounterKey]) {
+        for index in 0..self.len() {
+            let place = self.entry(index);
+            // SAFETY: aligned, inside the mapping; every byte pattern is a valid key and counter.
+            unsafe {
+                if !keys.contains(&(&raw const (*place).key).read_volatile()) {
+                    continue;
+                }
+                (&raw mut (*place).key).write_volatile(CounterKey::new_zeroed());
+                (&raw mut (*place).counter).write_volatile(Counter::new_zeroed());
+                AtomicU64::from_ptr(&raw mut (*place).claims).fetch_sub(1, Ordering::AcqRel);
+            }
+        }
     }
 }

@@ -9,7 +9,7 @@ use tracer_common::conn::{
     Conn, DIRECT_HEAD, DirectConn, HeadKey, conn_flag, direct_head, direct_place, protocol, role,
 };
 use tracer_common::event::{ConnectAttempt, DnsKey, DnsPending, Heads, PendingConnect, PendingSyn, SynKey};
-use tracer_common::stats::{Counter, CounterKey, LOST, LOST_KINDS, Stat};
+use tracer_common::stats::{Counter, CounterKey, DirectCounter, LOST, LOST_KINDS, Stat};
 use zerocopy::FromZeros;
 
 use super::map::{MapError, Table};
@@ -29,6 +29,7 @@ pub struct Tables {
     stats: Table<u32, u64>,
     lost: Table<u32, u64>,
     counters: Table<CounterKey, Counter>,
+    direct_counters: Table<u32, DirectCounter>,
 }
 
 impl Tables {
@@ -44,6 +45,7 @@ impl Tables {
             stats: Table::take(ebpf, "STATS")?,
             lost: Table::take(ebpf, "LOST")?,
             counters: Table::take(ebpf, "COUNTERS")?,
+            direct_counters: Table::take(ebpf, "DIRECT_COUNTER")?,
         })
     }
 
@@ -67,7 +69,11 @@ impl Tables {
     /// Requests counted in the kernel since the start, summed over CPUs.
     pub fn counters(&self) -> Result<Vec<(CounterKey, Counter)>, MapError> {
         let mut sums: FxHashMap<CounterKey, Counter> = FxHashMap::default();
-        self.counters.for_each(|key, counter| add(sums.entry(*key).or_insert_with(Counter::new_zeroed), counter))?;
+        let mut count = |key: &CounterKey, counter: &Counter| {
+            add(sums.entry(*key).or_insert_with(Counter::new_zeroed), counter);
+        };
+        self.counters.for_each(&mut count)?;
+        self.direct_counters.map()?.counters(count);
         Ok(sums.into_iter().collect())
     }
 
@@ -76,9 +82,13 @@ impl Tables {
         Ok(self.stats.get(&(stat as u32))?.iter().sum())
     }
 
-    /// Forgets a count that hasn't changed for long. A request at this very moment may go uncounted.
-    pub fn forget_counter(&self, key: &CounterKey) -> Result<(), MapError> {
-        self.counters.delete(key).map(drop)
+    /// Forgets counts that haven't changed for long. A request at this very moment may go uncounted, or be counted with another key.
+    pub fn forget_counters(&self, keys: &[CounterKey]) -> Result<(), MapError> {
+        if keys.is_empty() {
+            return Ok(());
+        }
+        self.direct_counters.map()?.forget(keys);
+        keys.iter().try_for_each(|key| self.counters.delete(key).map(drop))
     }
 
     /// What the rings lost: ring (0: failures, 1: events), kind of event, how many.

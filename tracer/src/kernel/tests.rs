@@ -59,7 +59,17 @@ fn every_hook_attaches_and_a_failure_is_an_event() {
     assert_eq!((ours.len(), overwritten), (2, 0), "both ends");
     assert!(kernel.flight.read_new().unwrap().0.iter().all(|record| !record.line.starts_with(b"GET /checkout")));
     assert!(kernel.tables.stats().unwrap()[Stat::Flight as usize] >= 2);
-    assert!(!kernel.tables.counters().unwrap().is_empty());
+    let counted = |kernel: &Kernel| -> Vec<_> {
+        let counters = kernel.tables.counters().unwrap();
+        counters.into_iter().map(|(key, counter)| (key, counter.latency.iter().sum::<u64>())).collect()
+    };
+    let keys: Vec<_> = counted(&kernel).into_iter().map(|(key, _)| key).collect();
+    assert!(keys.len() >= 2, "both ends");
+    kernel.tables.forget_counters(&keys).unwrap();
+    assert_eq!(counted(&kernel), []);
+    exchange("200 OK");
+    assert!(counted(&kernel).iter().all(|(_, count)| *count == 1), "counted anew");
+    assert!(counted(&kernel).len() >= 2);
 
     exchange("503 Service Unavailable");
     let found = kinds(&mut kernel);
