@@ -17,7 +17,7 @@ use serde::Deserialize;
 use serde_json::json;
 use tracer_tests::{
     capture::{self, Capture},
-    cluster::{Cluster, ClusterSpec, clean_up_on_signals},
+    cluster::{Cluster, ClusterSpec, judged},
     run::Place,
     scenario::{
         Expected, Fault, Traffic,
@@ -73,14 +73,7 @@ struct Step {
 }
 
 fn main() -> ExitCode {
-    match clean_up_on_signals().and_then(|()| demo(&Arguments::parse())) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::from(3)
-        }
-    }
+    judged(|| demo(&Arguments::parse()))
 }
 
 fn demo(arguments: &Arguments) -> Result<bool> {

@@ -6,7 +6,7 @@ use std::{path::PathBuf, process::ExitCode};
 use anyhow::{Result, bail};
 use clap::{Parser, ValueEnum};
 use tracer_tests::{
-    cluster::{Cluster, clean_up_on_signals},
+    cluster::{Cluster, judged},
     linking::{self, Load, MODELS, Row},
 };
 
@@ -40,14 +40,7 @@ enum Output {
 }
 
 fn main() -> ExitCode {
-    match clean_up_on_signals().and_then(|()| table(&Arguments::parse())) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::from(3)
-        }
-    }
+    judged(|| table(&Arguments::parse()))
 }
 
 fn table(arguments: &Arguments) -> Result<bool> {

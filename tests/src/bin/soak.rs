@@ -14,7 +14,7 @@ use anyhow::{Context as _, Result, bail};
 use clap::Parser;
 use serde_json::{Value, json};
 use tracer_tests::{
-    cluster::{Cluster, ClusterSpec, clean_up_on_signals},
+    cluster::{Cluster, ClusterSpec, judged},
     run::Place,
 };
 
@@ -63,14 +63,7 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    match clean_up_on_signals().and_then(|()| soak(&Arguments::parse())) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::from(3)
-        }
-    }
+    judged(|| soak(&Arguments::parse()))
 }
 
 /// What the agent uses.

@@ -13,7 +13,7 @@ use clap::{Parser, ValueEnum};
 use serde_json::json;
 use tracer_tests::{
     capture::{self, Capture},
-    cluster::{Cluster, clean_up_on_signals},
+    cluster::{Cluster, judged},
     scenario::{
         expect,
         runner::{drive, inject},
@@ -63,14 +63,7 @@ enum Output {
 }
 
 fn main() -> ExitCode {
-    match clean_up_on_signals().and_then(|()| storm(&Arguments::parse())) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::from(3)
-        }
-    }
+    judged(|| storm(&Arguments::parse()))
 }
 
 fn storm(arguments: &Arguments) -> Result<bool> {

@@ -6,6 +6,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    process::ExitCode,
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU32, Ordering},
@@ -125,6 +126,18 @@ impl CgroupMounts {
 
     fn roots(&self) -> impl Iterator<Item = &PathBuf> {
         [&self.unified].into_iter().chain(&self.memory_v1).chain(&self.cpu_v1)
+    }
+}
+
+/// The `main` of a program that makes clusters and finds what they show good or not; 3 where it couldn't find out.
+pub fn judged(find: impl FnOnce() -> Result<bool>) -> ExitCode {
+    match clean_up_on_signals().and_then(|()| find()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(3)
+        }
     }
 }
 

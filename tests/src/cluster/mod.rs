@@ -26,7 +26,7 @@ use nix::{
 
 use self::network::Nodes;
 pub use self::{
-    instance::{Instance, clean_up_on_signals},
+    instance::{Instance, clean_up_on_signals, judged},
     limits::{Then, Volume},
     plan::Plan,
     spec::{ClusterSpec, Family},

@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     process::Command,
+    sync::Mutex,
 };
 
 use serde::Deserialize;
@@ -51,6 +52,8 @@ const ALERTS: &[(&str, Option<&str>)] = &[
 ];
 /// What an alert takes, and how often a scenario's traffic is repeated for it.
 const FAILURES: u64 = 5;
+/// Scenarios at a time.
+const TOGETHER: usize = 3;
 /// One a second.
 const EVALUATIONS: u32 = 5;
 
@@ -189,32 +192,44 @@ fn every_query_has_an_answer() {
 }
 
 #[test]
-#[ignore = "four minutes; by hand with --ignored"]
 fn every_alert_fires_in_its_scenario_and_only_there() {
-    for (name, alert) in ALERTS {
-        let scenario = Scenario::read(&repository().join(format!("tests/scenarios/{name}.yaml"))).unwrap();
-        let mut cluster = Cluster::up(&scenario.cluster).unwrap();
-        let agent = Agent::start(&cluster, &[]);
-        let prometheus = Prometheus::start(&agent, &cluster.instance.directory().join("prometheus"));
-        scenario.faults.iter().for_each(|fault| inject(&mut cluster, fault).unwrap());
-        let failures = || {
-            let incidents = agent.json("/v1/incidents");
-            incidents["incidents"].as_array().unwrap().iter().filter_map(|found| found["count"].as_u64()).sum::<u64>()
-        };
-        for _ in 0..FAILURES {
-            scenario.traffic.iter().for_each(|traffic| drop(drive(&cluster, traffic).unwrap()));
-            if failures() >= FAILURES {
-                break;
-            }
+    let left = Mutex::new(ALERTS.iter());
+    // They wait for Prometheus most of the time.
+    std::thread::scope(|scope| {
+        for _ in 0..TOGETHER {
+            scope.spawn(|| {
+                while let Some((name, alert)) = { left.lock().unwrap().next() } {
+                    fires(name, *alert);
+                }
+            });
         }
-        let wanted: BTreeSet<String> = alert.iter().map(|alert| (*alert).to_owned()).collect();
-        if within_patience(|| (prometheus.firing() == wanted).then_some(())).is_none() {
-            panic!("{name}: {wanted:?}, but {:?} is firing for {}", prometheus.firing(), agent.json("/v1/incidents"));
+    });
+}
+
+/// Fails unless exactly this alert fires in this scenario.
+fn fires(name: &str, alert: Option<&str>) {
+    let scenario = Scenario::read(&repository().join(format!("tests/scenarios/{name}.yaml"))).unwrap();
+    let mut cluster = Cluster::up(&scenario.cluster).unwrap();
+    let agent = Agent::start(&cluster, &[]);
+    let prometheus = Prometheus::start(&agent, &cluster.instance.directory().join("prometheus"));
+    scenario.faults.iter().for_each(|fault| inject(&mut cluster, fault).unwrap());
+    let failures = || {
+        let incidents = agent.json("/v1/incidents");
+        incidents["incidents"].as_array().unwrap().iter().filter_map(|found| found["count"].as_u64()).sum::<u64>()
+    };
+    for _ in 0..FAILURES {
+        scenario.traffic.iter().for_each(|traffic| drop(drive(&cluster, traffic).unwrap()));
+        if failures() >= FAILURES {
+            break;
         }
-        // Whatever else is going to fire has done so after a few more evaluations.
-        let now = until("the time", || prometheus.query("time()").and_then(|time| time.first()?.as_f64()));
-        let later = format!("timestamp(up) > {now} + {EVALUATIONS}");
-        until("later evaluations", || prometheus.query(&later).filter(|series| !series.is_empty()));
-        assert_eq!(prometheus.firing(), wanted, "{name}");
     }
+    let wanted: BTreeSet<String> = alert.iter().map(|alert| (*alert).to_owned()).collect();
+    if within_patience(|| (prometheus.firing() == wanted).then_some(())).is_none() {
+        panic!("{name}: {wanted:?}, but {:?} is firing for {}", prometheus.firing(), agent.json("/v1/incidents"));
+    }
+    // Whatever else is going to fire has done so after a few more evaluations.
+    let now = until("the time", || prometheus.query("time()").and_then(|time| time.first()?.as_f64()));
+    let later = format!("timestamp(up) > {now} + {EVALUATIONS}");
+    until("later evaluations", || prometheus.query(&later).filter(|series| !series.is_empty()));
+    assert_eq!(prometheus.firing(), wanted, "{name}");
 }

@@ -102,10 +102,7 @@ impl Correlator {
                 }
                 continue;
             }
-            if standing == Standing::Pending
-                && until.saturating_sub(call.start())
-                    < PENDING_NS.min(until.saturating_sub(server.start_ns) / 2).max(PENDING_LEAST_NS)
-            {
+            if standing == Standing::Pending && !is_late(call.start(), server.start_ns, until) {
                 continue;
             }
             match link::belongs(self, container, server, &call) {
@@ -300,6 +297,12 @@ fn same_request(a: &Exchange, b: &Exchange) -> bool {
     }
 }
 
+/// Whether a call that was pending at `until`, when its request had failed, had been so for long enough to be the reason.
+fn is_late(call: Ktime, request: Ktime, until: Ktime) -> bool {
+    let enough = PENDING_NS.min(until.saturating_sub(request) / 2).max(PENDING_LEAST_NS);
+    until.saturating_sub(call) >= enough
+}
+
 /// What became of an exchange, in a word.
 pub(crate) fn outcome(exchange: &Exchange, until: Ktime) -> String {
     match exchange.outcome {
@@ -318,4 +321,24 @@ pub(crate) fn milliseconds(from: Ktime, to: Ktime) -> f64 {
 pub(crate) fn caller_hop(mut hop: Hop) -> Hop {
     hop.link = Some(Link::Root);
     hop
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_late;
+
+    #[test]
+    fn a_call_must_have_been_pending_for_a_while() {
+        let late = |request_ms: u64, pending_ms: u64| {
+            let until = 1_000_000_000_000;
+            is_late(until - pending_ms * 1_000_000, until - request_ms * 1_000_000, until)
+        };
+        assert!(!late(1000, 99));
+        assert!(late(1000, 100));
+        assert!(!late(60, 29), "less than half of a short request");
+        assert!(late(60, 30));
+        assert!(!late(2, 2), "all of a request of two milliseconds");
+        assert!(!late(12, 9));
+        assert!(late(12, 10));
+    }
 }
