@@ -90,7 +90,10 @@ pub struct Config {
     /// Bits of a CPU number: the flight recorder's lanes.
     pub cpu_bits: u32,
     /// 1: `cgroup_skb` programs may call `bpf_get_current_pid_tgid`, which costs half of reading the task.
+    /// Since about 6.12.
     pub packet_pid_tgid: u32,
+    /// 1: they may call `bpf_ktime_get_coarse_ns`, a clock that goes by ticks and costs a fifth. Since 5.11.
+    pub packet_coarse_clock: u32,
 }
 
 /// What to do with a drop reason: values of the `DROP_ACTION` array, indexed by the reason's number.
@@ -104,4 +107,4 @@ pub mod drop_action {
 /// Entries of the `DROP_ACTION` array; reasons beyond it belong to a subsystem (reason >> 16) and are reported.
 pub const DROP_ACTIONS: u32 = 256;
 
-const _: () = assert!(size_of::<Offsets>() == 56 * 4 && size_of::<Config>() == 32);
+const _: () = assert!(size_of::<Offsets>() == 56 * 4 && size_of::<Config>() == 36);

@@ -143,6 +143,16 @@ pub(crate) fn now() -> u64 {
     unsafe { generated::bpf_ktime_get_ns() }
 }
 
+/// The time in ticks (1 to 10 ms), where the kernel has it: enough for when a connection was last used.
+#[inline(always)]
+pub(crate) fn coarse_now() -> u64 {
+    if config!(packet_coarse_clock) == 0 {
+        return now();
+    }
+    // SAFETY: no arguments.
+    unsafe { generated::bpf_ktime_get_coarse_ns() }
+}
+
 /// Command name of a task.
 #[inline(always)]
 pub(crate) fn task_comm(task: u64) -> [u8; 16] {

@@ -26,6 +26,7 @@ fn attach(program: &str, tracepoint: &str, kfree_skb_args: u32, send_reset_args:
         mark_victim_task: Features::read(&btf).mark_victim_gives_task().into(),
         cpu_bits: 0,
         packet_pid_tgid: 0,
+        packet_coarse_clock: 0,
     };
     let mut ebpf = EbpfLoader::new()
         .btf(None)

@@ -59,6 +59,12 @@ pub(crate) fn segment(skb: *mut __sk_buff, sock: u64, packet: &Packet, direction
     let Some(record) = conn::find(sock).or_else(|| join(skb, sock, packet, direction)) else { return };
     // SAFETY: a live map value for the rest of the program.
     let record = unsafe { &mut *record };
+    if is_dismissed(record) {
+        // When a server was last used matters after an hour, when a client was to the requests at that time.
+        let now = if conn::is_server(record) { kernel::coarse_now() } else { kernel::now() };
+        record.last_ns[direction & 1] = now;
+        return;
+    }
     let segment = Segment {
         skb,
         sock,
@@ -72,7 +78,7 @@ pub(crate) fn segment(skb: *mut __sk_buff, sock: u64, packet: &Packet, direction
     if record.protocol == protocol::UNKNOWN {
         decide(record, &segment);
     }
-    if record.protocol == protocol::TLS && tls::follows(record) && is_new(record, &segment) {
+    if record.protocol == protocol::TLS && is_new(record, &segment) {
         tls::records(record, &segment);
     }
     if record.protocol != protocol::HTTP1 {
@@ -88,6 +94,16 @@ pub(crate) fn segment(skb: *mut __sk_buff, sock: u64, packet: &Packet, direction
         request::bytes(record, &segment);
     } else {
         response::bytes(record, &segment);
+    }
+}
+
+/// Whether nothing that the connection carries from now on matters: bulk data leaves here.
+#[inline(always)]
+fn is_dismissed(record: &Conn) -> bool {
+    match record.protocol {
+        protocol::UNKNOWN | protocol::HTTP1 => false,
+        protocol::TLS => !tls::follows(record),
+        _ => true,
     }
 }
 

@@ -25,6 +25,7 @@ pub mod features;
 pub mod flight;
 #[cfg(feature = "kernel")]
 pub mod map;
+#[cfg(feature = "kernel")]
 mod mapping;
 #[cfg(feature = "kernel")]
 mod names;
@@ -36,6 +37,8 @@ pub mod offsets;
 pub mod preflight;
 #[cfg(feature = "kernel")]
 pub mod ring;
+#[cfg(feature = "kernel")]
+mod slice;
 #[cfg(feature = "kernel")]
 mod start;
 #[cfg(feature = "kernel")]

@@ -22,6 +22,7 @@ use super::offsets::Missing;
 use super::plan::Plan;
 use super::preflight::{self, Report, Status};
 use super::ring::Rings;
+use super::slice;
 use super::symbols::Symbols;
 use super::tables::Tables;
 use crate::heap;
@@ -118,7 +119,7 @@ impl Kernel {
         })?;
         let config = config(options, &features, &cpus);
         let mut ebpf = load(object, &offsets, &config)?;
-        attach::load(&mut ebpf, &mut plan)?;
+        slice::in_short_slices(|| attach::load(&mut ebpf, &mut plan))?;
         let tables = Tables::take(&mut ebpf)?;
         let flight = Flight::new(&mut ebpf, tables.share_stats()?, cpus)?;
         let rings = Rings::new(ring(&mut ebpf, "FAILURES")?, ring(&mut ebpf, "EVENTS")?);
@@ -156,13 +157,14 @@ fn config(options: &Options, features: &Features, cpus: &[u32]) -> Config {
         send_reset_args: features.arguments("tcp_send_reset"),
         mark_victim_task: features.mark_victim_gives_task().into(),
         cpu_bits: cpus::bits(cpus),
-        packet_pid_tgid: packet_pid_tgid().into(),
+        packet_pid_tgid: packet_may(BpfHelper::BPF_FUNC_get_current_pid_tgid).into(),
+        packet_coarse_clock: packet_may(BpfHelper::BPF_FUNC_ktime_get_coarse_ns).into(),
     }
 }
 
-/// Whether `cgroup_skb` programs may ask for the current process: since about 6.12. Not to know costs some nanoseconds.
-fn packet_pid_tgid() -> bool {
-    is_helper_supported(ProgramType::CgroupSkb, BpfHelper::BPF_FUNC_get_current_pid_tgid).unwrap_or(false)
+/// Whether `cgroup_skb` programs may call a helper that saves some nanoseconds.
+fn packet_may(helper: BpfHelper) -> bool {
+    is_helper_supported(ProgramType::CgroupSkb, helper).unwrap_or(false)
 }
 
 /// Opens the cgroup directory to attach to; the second part says which, where it isn't the whole tree.
