@@ -89,7 +89,8 @@ fn fill(conn: *mut Conn, sock: u64, role: u8, flags: u32) {
     }
 }
 
-/// Deletes the record and its heads.
+/// Deletes the record and its heads. A program that another CPU runs for the last packet may still write to the place, for some
+/// hundred nanoseconds; a preallocated hash gives its entries away as soon.
 #[inline(always)]
 pub(crate) fn remove(conn: &Conn, sock: u64) {
     heads::remove(conn, sock);

@@ -28,6 +28,21 @@ pub struct Options {
     pub notes: Vec<String>,
 }
 
+#[cfg(test)]
+impl Options {
+    /// Those of a test that observes everything.
+    pub(crate) fn everything() -> Self {
+        Self {
+            min_status: 500,
+            wall_offset_ns: 0,
+            node: None,
+            cgroup: None,
+            selection: Selection::default(),
+            notes: Vec::new(),
+        }
+    }
+}
+
 /// Something that would help.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Want {

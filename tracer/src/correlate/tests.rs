@@ -91,15 +91,7 @@ fn logs(id: u64) -> HostFact {
 
 #[test]
 fn a_hundred_thousand_containers_come_and_go() {
-    let options = Options {
-        min_status: 500,
-        wall_offset_ns: 0,
-        node: None,
-        cgroup: None,
-        selection: Selection::default(),
-        notes: Vec::new(),
-    };
-    let mut core = Correlator::new(options, Snapshot::default());
+    let mut core = Correlator::new(Options::everything(), Snapshot::default());
     let (exchange, dns) = (exchange(), dns());
     let mut out = Vec::new();
     for id in [RESIDENT].into_iter().chain(1..=CONTAINERS) {

@@ -1,18 +1,10 @@
 use super::*;
-use crate::correlate::{Options, Selection};
+use crate::correlate::Options;
 use crate::k8s::Snapshot;
 use crate::sink::prometheus::{Format, Limits, OptIn};
 
 fn core() -> Correlator {
-    let options = Options {
-        min_status: 500,
-        wall_offset_ns: 0,
-        node: None,
-        cgroup: None,
-        selection: Selection::default(),
-        notes: Vec::new(),
-    };
-    Correlator::new(options, Snapshot::empty())
+    Correlator::new(Options::everything(), Snapshot::empty())
 }
 
 fn dns(local_port: u16, rcode: Option<u8>, start_ns: Ktime, at: Ktime) -> Record {
