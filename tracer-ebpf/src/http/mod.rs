@@ -78,7 +78,7 @@ pub(crate) fn segment(skb: *mut __sk_buff, sock: u64, packet: &Packet, direction
     if record.protocol == protocol::UNKNOWN {
         decide(record, &segment);
     }
-    if record.protocol == protocol::TLS && is_new(record, &segment) {
+    if record.protocol == protocol::TLS && tls::follows(record) && is_new(record, &segment) {
         tls::records(record, &segment);
     }
     if record.protocol != protocol::HTTP1 {
