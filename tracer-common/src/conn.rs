@@ -198,6 +198,8 @@ pub struct DirectConn {
     pub claims: u64,
     /// Address of the `struct sock`; 0 while it is free, or being made.
     pub sock: u64,
+    /// How many are in the hash that have this place: as long as there are none, a socket that isn't here isn't there.
+    pub displaced: u64,
     pub conn: Conn,
 }
 
@@ -227,3 +229,4 @@ pub struct HeadKey {
 }
 
 const _: () = assert!(size_of::<Request>() == 64 && size_of::<Tls>() == 28 && size_of::<Conn>() == 488);
+const _: () = assert!(size_of::<DirectConn>() == 512);

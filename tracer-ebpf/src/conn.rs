@@ -11,7 +11,7 @@ use tracer_common::{
 
 use crate::{
     heads, kernel,
-    maps::{CONN, DIRECT_CONN, ZERO_CONN, claim, count, release},
+    maps::{CONN, DIRECT_CONN, ZERO_CONN, add, claim, count},
 };
 
 /// The record of a socket.
@@ -19,8 +19,13 @@ use crate::{
 pub(crate) fn find(sock: u64) -> Option<*mut Conn> {
     let place = place(sock)?;
     // SAFETY: a live map value.
-    if unsafe { (*place).sock } == sock {
-        return Some(unsafe { &raw mut (*place).conn });
+    unsafe {
+        if (*place).sock == sock {
+            return Some(&raw mut (*place).conn);
+        }
+        if (*place).displaced == 0 {
+            return None;
+        }
     }
     CONN.get_ptr_mut(sock)
 }
@@ -72,7 +77,15 @@ fn room(sock: u64, flags: u32) -> Option<*mut Conn> {
             return Some(conn);
         }
     }
-    CONN.insert(sock, &ZERO_CONN, u64::from(flags)).ok()?;
+    // SAFETY: as before.
+    let displaced = unsafe { &raw mut (*place).displaced };
+    // SAFETY: as before. First: whoever finds none doesn't look into the hash.
+    unsafe { add(displaced, 1) };
+    if CONN.insert(sock, &ZERO_CONN, u64::from(BPF_NOEXIST)).is_err() {
+        // SAFETY: as before.
+        unsafe { add(displaced, -1) };
+        CONN.insert(sock, &ZERO_CONN, u64::from(flags)).ok()?;
+    }
     CONN.get_ptr_mut(sock)
 }
 
@@ -99,11 +112,13 @@ pub(crate) fn remove(conn: &Conn, sock: u64) {
     unsafe {
         if (*place).sock == sock {
             (*place).sock = 0;
-            release(&raw mut (*place).claims);
+            add(&raw mut (*place).claims, -1);
             return;
         }
+        if CONN.remove(sock).is_ok() {
+            add(&raw mut (*place).displaced, -1);
+        }
     }
-    let _ = CONN.remove(sock);
 }
 
 /// Whether this end receives requests.

@@ -130,24 +130,17 @@ pub(crate) unsafe fn claim(claims: *mut u64) -> bool {
         if claims.read_volatile() == 1 {
             return true;
         }
-        release(claims);
+        add(claims, -1);
     }
     false
 }
 
-/// Gives a place back, or a claim up.
+/// Adds at once. Without asking for the sum, which kernels before 5.12 can't give.
 ///
 /// # Safety
 /// In a live map value.
 #[inline(always)]
-pub(crate) unsafe fn release(claims: *mut u64) {
-    // SAFETY: the caller's promise.
-    unsafe { add(claims, -1) }
-}
-
-/// Adds at once. Without asking for the sum, which kernels before 5.12 can't give.
-#[inline(always)]
-unsafe fn add(to: *mut u64, number: i64) {
+pub(crate) unsafe fn add(to: *mut u64, number: i64) {
     // SAFETY: the caller's promise.
     unsafe { core::arch::asm!("lock *(u64 *)({0} + 0) += {1}", in(reg) to, in(reg) number) };
 }

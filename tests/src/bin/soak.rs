@@ -23,6 +23,8 @@ const WARM_UP: Duration = Duration::from_secs(150);
 /// Of the time: what is remembered by use takes so long to fill, and the heap to find its size.
 const FILLING: u32 = 3;
 const EVERY: Duration = Duration::from_secs(5);
+/// At once, each up to a hundred requests a second.
+const CLIENTS: usize = 4;
 /// Between two containers: more in a minute than most nodes see in a day.
 const CHURN: Duration = Duration::from_millis(50);
 const READY: Duration = Duration::from_secs(60);
@@ -43,11 +45,12 @@ pods:
       routes:
         /ok: {calls: [{url: 'http://cart/ok'}]}
         /checkout: {calls: [{url: 'http://cart/fail', on_failure: 502}]}
-        /refused: {calls: [{url: 'http://cart:81/', on_failure: 503}]}
+        /refused: {calls: [{url: 'http://closed/', on_failure: 503}]}
   - {name: cart, server: {kind: app, port: 8080, routes: {/ok: {body: fine}, /fail: {status: 500}}}}
 services:
   - {name: frontend, port: 80, target_port: 8080}
   - {name: cart, port: 80, target_port: 8080}
+  - {name: closed, selector: {app: cart}, port: 80, target_port: 9}
 ";
 
 /// The agent under load and churn, and whether what it uses grows
@@ -88,11 +91,11 @@ fn soak(arguments: &Arguments) -> Result<bool> {
     let agent = Agent::start(&arguments.tracer, &cluster)?;
     let (stop, requests, containers) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
     let samples = std::thread::scope(|scope| {
-        let load = scope.spawn(|| until(&stop, |_| load(&cluster, &requests)));
-        let churn = scope.spawn(|| until(&stop, |round| churn(&cluster, round, &containers)));
+        let mut workers = vec![scope.spawn(|| until(&stop, |round| churn(&cluster, round, &containers)))];
+        workers.extend((0..CLIENTS).map(|_| scope.spawn(|| until(&stop, |_| load(&cluster, &requests)))));
         let samples = observe(&agent, duration);
         stop.store(true, Ordering::SeqCst);
-        for worker in [load, churn] {
+        for worker in workers {
             worker.join().map_err(|panic| anyhow::anyhow!("the load failed: {panic:?}"))??;
         }
         samples
@@ -115,7 +118,7 @@ fn until(stop: &AtomicBool, work: impl FnMut(u64) -> Result<()>) -> Result<()> {
     (0..).take_while(|_| !stop.load(Ordering::SeqCst)).try_for_each(work)
 }
 
-/// Good and failing requests, a hundred or so a second.
+/// Good and failing requests.
 fn load(cluster: &Cluster, requests: &AtomicU64) -> Result<()> {
     let urls = ["ok", "ok", "ok", "checkout", "ok", "refused"].map(|path| format!("http://frontend/{path}"));
     let words: Vec<&str> = urls.iter().flat_map(|url| ["--url", url]).collect();

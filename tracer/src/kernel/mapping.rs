@@ -89,6 +89,13 @@ impl Mapping<DirectConn> {
         found
     }
 
+    /// Notes that a connection with this place was removed from the hash.
+    pub(super) fn replaced(&self, sock: u64) {
+        let place = self.entry(direct_place(sock) as usize);
+        // SAFETY: aligned, inside the mapping.
+        unsafe { AtomicU64::from_ptr(&raw mut (*place).displaced) }.fetch_sub(1, Ordering::AcqRel);
+    }
+
     /// Frees a connection's place, if it still has it. Should its end be seen at this very moment, nobody gets the place again.
     pub(super) fn remove(&self, sock: u64) -> bool {
         let place = self.entry(direct_place(sock) as usize);

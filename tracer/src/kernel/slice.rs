@@ -1,5 +1,5 @@
-//! The verifier's time. It takes a processor for tenths of a second, and on a node whose processors are all busy somebody else's requests
-//! wait for it: for as long as the scheduler lets a thread run at a time, some 3 ms.
+//! The time that it takes to start. The kernel's types and the verifier take a processor for tenths of a second, and on a node whose
+//! processors are all busy somebody else's requests wait for it: for as long as the scheduler lets a thread run at a time, some 3 ms.
 
 use std::{io, thread};
 

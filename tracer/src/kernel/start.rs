@@ -101,6 +101,10 @@ impl Kernel {
     /// Each says what is missing and what to do about it. A missing optional hook is no error: see
     /// [`Session::plan`].
     pub fn start(object: &[u8], options: &Options) -> Result<Self, StartError> {
+        slice::in_short_slices(|| Self::start_here(object, options))
+    }
+
+    fn start_here(object: &[u8], options: &Options) -> Result<Self, StartError> {
         object::check(object)?;
         let Report { checks, features, offsets, mut plan, missing_offsets } = preflight::run(&options.host_root);
         plan.keep_only(&options.hooks);
@@ -119,7 +123,7 @@ impl Kernel {
         })?;
         let config = config(options, &features, &cpus);
         let mut ebpf = load(object, &offsets, &config)?;
-        slice::in_short_slices(|| attach::load(&mut ebpf, &mut plan))?;
+        attach::load(&mut ebpf, &mut plan)?;
         let tables = Tables::take(&mut ebpf)?;
         let flight = Flight::new(&mut ebpf, tables.share_stats()?, cpus)?;
         let rings = Rings::new(ring(&mut ebpf, "FAILURES")?, ring(&mut ebpf, "EVENTS")?);

@@ -176,6 +176,7 @@ impl Tables {
         let is_due = |conn: &Conn| !unanswered(conn) && is_older(now_ns, last_active(conn), older_than);
         let mut gone = sweep(&self.conn, |_, conn| is_due(conn))?;
         let direct = self.direct.map()?;
+        gone.iter().for_each(|(sock, _)| direct.replaced(*sock));
         gone.extend(direct.connections(is_due).into_iter().filter(|(sock, _)| direct.remove(*sock)));
         for (sock, conn) in &gone {
             for slot in 0..conn.requests.len() as u64 {
