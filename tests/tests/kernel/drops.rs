@@ -25,7 +25,7 @@ fn input_and_output_chains() {
                 (dropped.destination, dropped.protocol, dropped.tcp_flags & 2),
                 (address.parse().unwrap(), 6, 2)
             );
-            assert!(dropped.location.is_some());
+            assert!(dropped.location.is_some(), "{dropped:?}");
             let connect = net.wait_connect();
             assert_eq!(dropped.source, connect.local);
             let refused = net

@@ -1,14 +1,17 @@
 //! Kernel addresses to symbol names, from `/proc/kallsyms`.
 //!
-//! Read on the first question, and again when addresses lie outside everything known (a module was loaded since). Each
-//! such reading that doesn't help doubles the number of unknown addresses before the next: reading takes a good part of a
-//! second, and an address that has no symbol comes with every drop. Only text symbols are kept, in two compact tables.
+//! Read on the first question, and again when an address lies outside everything known (a module was loaded since). Reading takes
+//! a good part of a second, and some addresses that have no symbol come with every drop: the first ones that stay unknown are
+//! remembered; from then on each reading that doesn't help doubles the number of unknown addresses before the next. Only text
+//! symbols are kept, in two compact tables.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Seek};
 use std::path::Path;
 
-/// Questions about unknown addresses before the file is read a second time.
+/// Addresses without a symbol that are remembered.
+const STRANGERS: usize = 16;
+/// Questions about others before the file is read again.
 const FIRST_REFRESH: u32 = 1000;
 
 /// Symbols end somewhere: an address further than this beyond a symbol's start isn't part of it.
@@ -20,6 +23,7 @@ pub struct Symbols {
     /// Held open: who may see addresses is decided when it is opened, and the capability for it is given up later.
     file: Option<File>,
     table: Option<Table>,
+    strangers: Vec<u64>,
     misses: u32,
     refresh_after: u32,
 }
@@ -39,7 +43,13 @@ impl Symbols {
 
     /// Of a copy of the file.
     pub fn from_path(path: &Path) -> Self {
-        Self { file: File::open(path).ok(), table: None, misses: 0, refresh_after: FIRST_REFRESH }
+        Self {
+            file: File::open(path).ok(),
+            table: None,
+            strangers: Vec::new(),
+            misses: 0,
+            refresh_after: FIRST_REFRESH,
+        }
     }
 
     /// The function that an address lies in, without compiler suffixes; `None` if unknown, or if the kernel hides
@@ -51,11 +61,17 @@ impl Symbols {
         match &self.table {
             None => self.table = Some(read(self.file.as_mut()).unwrap_or_default()),
             Some(table) if table.find(address).is_some() => {}
-            Some(_) if self.misses < self.refresh_after => self.misses += 1,
+            Some(_) if self.strangers.contains(&address) => {}
+            Some(_) if self.strangers.len() >= STRANGERS && self.misses < self.refresh_after => self.misses += 1,
             Some(_) => {
                 let table = read(self.file.as_mut()).unwrap_or_default();
-                let helped = table.find(address).is_some();
-                self.refresh_after = if helped { FIRST_REFRESH } else { self.refresh_after.saturating_mul(2) };
+                if table.find(address).is_some() {
+                    self.refresh_after = FIRST_REFRESH;
+                } else if self.strangers.len() < STRANGERS {
+                    self.strangers.push(address);
+                } else {
+                    self.refresh_after = self.refresh_after.saturating_mul(2);
+                }
                 self.misses = 0;
                 self.table = Some(table);
             }
@@ -162,11 +178,26 @@ mod tests {
     #[test]
     fn a_module_loaded_later_is_found() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        let mut symbols = Symbols::from_path(file.path());
-        assert_eq!(symbols.name(0xffff_ffff_8100_0001), None);
+        let (core, module) = (0xffff_ffff_8100_0001, 0xffff_ffff_a100_0001);
         std::fs::write(file.path(), LINES).unwrap();
+        let mut symbols = Symbols::from_path(file.path());
+        assert_eq!(symbols.name(core), Some("nf_hook_slow"));
+        std::fs::write(file.path(), format!("{LINES}ffffffffa1000000 t nft_late\t[nf_tables]\n")).unwrap();
+        assert_eq!(symbols.name(module), Some("nft_late"));
+    }
+
+    #[test]
+    fn what_never_has_a_symbol_isnt_looked_for_each_time() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let mut symbols = Symbols::from_path(file.path());
+        let strangers = (0..=STRANGERS as u64).map(|number| 0xffff_ffff_a000_0000 + (number << 21));
+        for address in strangers.clone().chain(strangers.clone()) {
+            assert_eq!(symbols.name(address), None);
+        }
+        std::fs::write(file.path(), LINES).unwrap();
+        assert!(strangers.clone().all(|address| symbols.name(address).is_none()));
         let found = (0..=FIRST_REFRESH).find_map(|_| symbols.name(0xffff_ffff_8100_0001).map(str::to_owned));
-        assert_eq!(found.as_deref(), Some("nf_hook_slow"));
+        assert_eq!(found.as_deref(), Some("nf_hook_slow"), "in the end");
     }
 
     #[test]
