@@ -55,6 +55,8 @@ fn a_serving_process_that_is_killed() {
         })
     });
     assert_eq!((exit.signal, exit.exit_code, exit.served), (Some(9), None, true));
+    // Its end is told when both have closed.
+    net.wait("the client's end", |event| matches!(event, Event::Exchange(it) if it.role == Role::Client).then_some(()));
     let exchanges = net.exchanges();
     assert_eq!(exchanges.len(), 2, "{exchanges:?}");
     for exchange in exchanges {
