@@ -5,6 +5,7 @@ use std::{
     fmt,
     io::{ErrorKind, Read as _, Write as _},
     net::{SocketAddr, TcpStream, ToSocketAddrs as _},
+    thread,
     time::Duration,
 };
 
@@ -149,11 +150,26 @@ fn exchange(
     pool: &mut Pool,
     key: &str,
 ) -> Result<u16, Failure> {
-    let response = send(&mut stream, target, ids, call.keep_alive, call.read_timeout_ms)?;
+    let response = match send(&mut stream, target, ids, call.keep_alive, call.read_timeout_ms) {
+        Ok(response) => response,
+        Err(failure) => {
+            close_later(stream, Duration::from_millis(call.linger_ms));
+            return Err(failure);
+        }
+    };
     if call.keep_alive && response.keep_alive {
         pool.insert(key.to_owned(), stream);
     }
     Ok(response.status)
+}
+
+fn close_later(stream: Stream, linger: Duration) {
+    if !linger.is_zero() {
+        thread::spawn(move || {
+            thread::sleep(linger);
+            drop(stream);
+        });
+    }
 }
 
 /// Sends the request on the connection and reads the whole answer.

@@ -102,6 +102,9 @@ pub struct Call {
     /// Replace a kept connection that turns out to be stale, as most clients do.
     #[serde(default = "yes")]
     pub replace_stale: bool,
+    /// How long the connection of a call that failed stays open, as where another thread tidies up.
+    #[serde(default)]
+    pub linger_ms: u64,
 }
 
 impl Call {

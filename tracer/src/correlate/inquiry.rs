@@ -6,7 +6,11 @@ use std::{collections::VecDeque, net::SocketAddr};
 
 use rustc_hash::FxHashMap;
 
-use super::{Correlator, Want, around::NEAR_NS, symptom::Symptom};
+use super::{
+    Correlator, Want,
+    around::NEAR_NS,
+    symptom::{Symptom, Unexamined},
+};
 use crate::{
     event::{Drop, Exchange, Flow, HostFact, Ktime, Log, Outcome, Resources, Role, Rule, UnansweredSyn},
     k8s::cgroup::parse_cgroup_path,
@@ -248,6 +252,19 @@ impl Correlator {
         since
     }
 
+    /// A verdict ends at a server that no failure led to before, as where a caller has answered and left its call open: asks
+    /// now what a reading can still tell. True if the answer comes before the next round.
+    pub(super) fn inquire_last(&mut self, Unexamined { server, at }: &Unexamined) -> bool {
+        let (subject, want) = self.resources_of_server(server);
+        // Another verdict of this round may have asked.
+        let awaited = self.inquiries.asked.get(&subject).is_some_and(|asked| asked.at == self.now);
+        let asked = self.now.saturating_sub(*at) < NEAR_NS && (awaited || self.ask(subject, want));
+        if asked && let Some((uid, container, from)) = self.log_of_server(server) {
+            self.ask(Subject::Log(uid.clone()), Want::Log { uid, container, from, until: self.now });
+        }
+        asked
+    }
+
     /// A packet was dropped: asks which rule did it, if it was one and the packet a pod's.
     pub(super) fn inquire_drop(&mut self, drop: &Drop) {
         let Some(flow) = flow(drop) else { return };
@@ -274,8 +291,8 @@ impl Correlator {
     pub(super) fn inquire_syn(&mut self, syn: &UnansweredSyn) {
         let UnansweredSyn { cgroup, netns, local, start_ns, accept_queue, accept_queue_max, .. } = *syn;
         let subject = Subject::Resources(self.identity.container_key(cgroup), 0);
-        if accept_queue > accept_queue_max && self.inquiries.admits(subject, self.now) {
-            self.wants.push(Want::Resources { cgroup, tgid: 0, netns, port: local.port(), since: start_ns });
+        if accept_queue > accept_queue_max {
+            self.ask(subject, Want::Resources { cgroup, tgid: 0, netns, port: local.port(), since: start_ns });
         }
     }
 
@@ -291,34 +308,37 @@ impl Correlator {
     /// True if nothing is left to ask.
     fn ask_resources(&mut self, symptom: &Symptom) -> bool {
         let Some(server) = self.failing_server(symptom) else { return !matches!(symptom, Symptom::Exchange(_)) };
-        let tgid = server.actor.map_or(0, |actor| actor.tgid);
-        let want = Want::Resources {
-            cgroup: server.cgroup,
-            tgid,
-            netns: server.netns,
-            port: server.local.port(),
-            since: server.start_ns,
-        };
-        let subject = Subject::Resources(self.identity.container_key(server.cgroup), tgid);
-        if self.inquiries.admits(subject, self.now) {
-            self.wants.push(want);
-        }
+        let (subject, want) = self.resources_of_server(server);
+        self.ask(subject, want);
         true
+    }
+
+    /// The process that serves, or should.
+    fn resources_of_server(&self, server: &Exchange) -> (Subject, Want) {
+        let tgid = server.actor.map_or(0, |actor| actor.tgid);
+        let (cgroup, port) = (server.cgroup, server.local.port());
+        let want = Want::Resources { cgroup, tgid, netns: server.netns, port, since: server.start_ns };
+        (Subject::Resources(self.identity.container_key(cgroup), tgid), want)
     }
 
     fn ask_log(&mut self, symptom: &Symptom) {
         let Some((uid, container, from)) = self.log_of(symptom) else { return };
-        if self.inquiries.admits(Subject::Log(uid.clone()), self.now) {
-            self.wants.push(Want::Log { uid, container, from, until: self.now });
+        self.ask(Subject::Log(uid.clone()), Want::Log { uid, container, from, until: self.now });
+    }
+
+    /// Whether it was asked.
+    fn ask(&mut self, subject: Subject, want: Want) -> bool {
+        let admitted = self.inquiries.admits(subject, self.now);
+        if admitted {
+            self.wants.push(want);
         }
+        admitted
     }
 
     /// The pod whose log may say why, its container, and since when.
     fn log_of(&self, symptom: &Symptom) -> Option<(String, Option<String>, Ktime)> {
         if let Some(server) = self.failing_server(symptom) {
-            let uid = self.pod_uid(server.cgroup)?;
-            let container = self.identity.who(&self.snapshot, server.cgroup, None).container;
-            return Some((uid, container, server.start_ns.saturating_sub(LOG_NS)));
+            return self.log_of_server(server);
         }
         let (remote, backend, start) = match symptom {
             Symptom::Connect(id) => self.window.connects.get(*id).map(|c| (c.remote, c.nat_remote, c.start_ns))?,
@@ -327,6 +347,12 @@ impl Correlator {
         };
         let pod = self.only_endpoint(self.target(remote, backend)).pod?;
         Some((pod.metadata.uid.clone(), None, start.saturating_sub(BEFORE_CONNECT_NS)))
+    }
+
+    fn log_of_server(&self, server: &Exchange) -> Option<(String, Option<String>, Ktime)> {
+        let uid = self.pod_uid(server.cgroup)?;
+        let container = self.identity.who(&self.snapshot, server.cgroup, None).container;
+        Some((uid, container, server.start_ns.saturating_sub(LOG_NS)))
     }
 
     /// The serving end of a failed exchange.

@@ -76,14 +76,14 @@ impl Correlator {
                 break;
             }
             let ((_, number), symptom) = entry.remove_entry();
-            let decision = self.consider(&symptom);
-            if !matches!(decision, Decision::Later(_)) {
-                self.decided(&symptom);
-            }
-            match decision {
-                Decision::Done => {}
-                Decision::Later(due) => later.push(((due.max(self.now + 1), number), symptom)),
-                Decision::Tell(call) => self.tell(&call, out),
+            let due = match self.consider(&symptom) {
+                Decision::Done => None,
+                Decision::Later(due) => Some(due),
+                Decision::Tell(call) => (!self.tell(&call, out)).then_some(self.now),
+            };
+            match due {
+                Some(due) => later.push(((due.max(self.now + 1), number), symptom)),
+                None => self.decided(&symptom),
             }
         }
         // At the end there is no later round: first those again that waited for what has been told meanwhile, innermost
@@ -95,7 +95,7 @@ impl Correlator {
                     decision => {
                         self.decided(symptom);
                         if let Decision::Tell(call) = decision {
-                            self.tell(&call, out);
+                            _ = self.tell(&call, out);
                         }
                         false
                     }
@@ -259,7 +259,8 @@ impl Correlator {
         closed_by_client && waited.min(closing.saturating_sub(exchange.start_ns)) < GAVE_UP_NS
     }
 
-    fn tell(&mut self, call: &Call, out: &mut Vec<Incident>) {
+    /// Tells it, unless the node is asked first for what its chain ends at: then the answer is there in the next round.
+    fn tell(&mut self, call: &Call, out: &mut Vec<Incident>) -> bool {
         // The cluster as it was when it failed, not as it is by now; and where it failed deeper down, as it was then.
         self.snapshot.as_of(call.end());
         let (mut chain, mut judgement) = self.explain(call);
@@ -267,6 +268,10 @@ impl Correlator {
             && self.snapshot.as_of(failed_at)
         {
             (chain, judgement) = self.explain(call);
+        }
+        if !self.finishing && chain.unexamined.as_ref().is_some_and(|server| self.inquire_last(server)) {
+            self.snapshot.present();
+            return false;
         }
         let now = self.now;
         for hop in &chain.passed {
@@ -284,6 +289,7 @@ impl Correlator {
             let wall_ns = (call.end() as i64).saturating_add(self.wall_offset_ns());
             self.incidents.add(incident, now, wall_ns, out);
         }
+        true
     }
 
     /// The chain below a symptom and the verdict on it; no verdict when it is no incident at all.
@@ -326,8 +332,15 @@ impl Correlator {
             let hops: Vec<_> = chain.leaf.probes().iter().flat_map(|run| run.hops.clone()).collect();
             chain.passed.extend(hops);
         }
-        let Chain { hops, links, leaf, passed, consumed, .. } = chain;
-        (OwnedChain { hops, links, failed_at: leaf.failed_at(), passed, consumed }, Some(judgement))
+        let Chain { hops, links, leaf, passed, consumed, around, .. } = chain;
+        let failed_at = leaf.failed_at();
+        let unexamined = match leaf {
+            Leaf::Server(leaf) if around.resources.is_none() => {
+                Some(Unexamined { server: leaf.exchange, at: leaf.until })
+            }
+            _ => None,
+        };
+        (OwnedChain { hops, links, failed_at, unexamined, passed, consumed }, Some(judgement))
     }
 }
 
@@ -337,6 +350,15 @@ pub(crate) struct OwnedChain {
     pub(crate) links: Vec<Link>,
     /// When its deepest element failed.
     pub(crate) failed_at: Option<Ktime>,
+    /// Its deepest element, if that is a server whose resources weren't read then.
+    pub(crate) unexamined: Option<Unexamined>,
     pub(crate) passed: Vec<(SocketAddr, u32)>,
     pub(crate) consumed: Vec<u64>,
+}
+
+/// A server whose resources aren't known.
+pub(crate) struct Unexamined {
+    pub(crate) server: Exchange,
+    /// When it failed.
+    pub(crate) at: Ktime,
 }
