@@ -21,10 +21,7 @@ const REMEMBERED: usize = 4096;
 /// Why cgroup paths aren't known.
 #[derive(Debug, thiserror::Error)]
 pub enum CgroupError {
-    #[error(
-        "no cgroup v2 file system is mounted{}; mount one (mount -t cgroup2 none /sys/fs/cgroup/unified), or give the \
-         directory where the host's file system is mounted with --host-root", below(.root)
-    )]
+    #[error("no cgroup v2 file system is mounted{}", below(.root))]
     NotMounted { root: PathBuf },
     #[error("{path} is not a directory of a cgroup v2 file system: {reason}; give a directory below {mount}")]
     NotCgroup { path: PathBuf, mount: PathBuf, reason: String },

@@ -20,12 +20,9 @@ pub const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
 /// Why the kernel's types can't be read.
 #[derive(Debug, thiserror::Error)]
 pub enum BtfError {
-    #[error(
-        "the kernel publishes no type information ({path} does not exist), so its structures can't be read; use a kernel \
-         built with CONFIG_DEBUG_INFO_BTF=y (5.10 or newer; the stock kernels of current distributions have it)"
-    )]
+    #[error("the kernel publishes no type information ({path} does not exist), so its structures can't be read")]
     Missing { path: PathBuf },
-    #[error("cannot read the kernel's type information from {path}: {reason}; run as root or with CAP_DAC_READ_SEARCH")]
+    #[error("cannot read the kernel's type information from {path}: {reason}")]
     Unreadable { path: PathBuf, reason: String },
 }
 

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::marker::PhantomData;
+use std::ops::Deref;
 use std::os::fd::AsRawFd;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,9 +20,20 @@ pub(super) struct Mapping<V> {
     types: PhantomData<V>,
 }
 
+/// One that may be changed.
+pub(super) struct Writable<V>(Mapping<V>);
+
+impl<V> Deref for Writable<V> {
+    type Target = Mapping<V>;
+
+    fn deref(&self) -> &Mapping<V> {
+        &self.0
+    }
+}
+
 impl<V> Drop for Mapping<V> {
     fn drop(&mut self) {
-        // SAFETY: mapped with this length in `Table::map`, and not used after.
+        // SAFETY: mapped with this length in `Table::map_with`, and not used after.
         unsafe { libc::munmap(self.memory.as_ptr().cast(), self.entries * size_of::<V>()) };
     }
 }
@@ -34,7 +46,7 @@ impl<V> Mapping<V> {
     /// Where an entry is. The kernel may write to it at any time.
     pub(super) fn entry(&self, index: usize) -> *mut V {
         assert!(index < self.entries, "entry {index} of {}", self.entries);
-        // SAFETY: it lies inside the mapping, which begins at a page; sizes are multiples of 8 (see `Table::map`).
+        // SAFETY: it lies inside the mapping, which begins at a page; sizes are multiples of 8 (see `Table::map_with`).
         unsafe { self.memory.as_ptr().cast::<V>().add(index) }
     }
 }
@@ -43,11 +55,23 @@ impl<V> Table<u32, V>
 where
     V: FromBytes + IntoBytes + Immutable,
 {
-    /// Maps an array that was made to be mapped.
+    /// Maps an array that was made to be mapped, to read it.
     ///
     /// # Errors
     /// Where the kernel refuses it.
     pub(super) fn map(&self) -> Result<Mapping<V>, MapError> {
+        self.map_with(libc::PROT_READ)
+    }
+
+    /// Maps such an array to read and to change it.
+    ///
+    /// # Errors
+    /// Where the kernel refuses it.
+    pub(super) fn map_writable(&self) -> Result<Writable<V>, MapError> {
+        self.map_with(libc::PROT_READ | libc::PROT_WRITE).map(Writable)
+    }
+
+    fn map_with(&self, protection: libc::c_int) -> Result<Mapping<V>, MapError> {
         // The kernel rounds the size up, and values would be no longer beside each other (`kernel/bpf/arraymap.c`).
         const { assert!(size_of::<V>().is_multiple_of(8)) };
         let entries = self.max_entries()? as usize;
@@ -56,7 +80,7 @@ where
             libc::mmap(
                 ptr::null_mut(),
                 entries * size_of::<V>(),
-                libc::PROT_READ | libc::PROT_WRITE,
+                protection,
                 libc::MAP_SHARED,
                 self.fd().as_raw_fd(),
                 0,
@@ -69,7 +93,7 @@ where
     }
 }
 
-impl Mapping<DirectConn> {
+impl Writable<DirectConn> {
     /// Connections that the test admits. One that a program changes meanwhile may be torn between two fields.
     pub(super) fn connections(&self, is_wanted: impl Fn(&Conn) -> bool) -> Vec<(u64, Conn)> {
         let mut found = Vec::new();
@@ -124,7 +148,9 @@ impl Mapping<DirectCounter> {
             }
         }
     }
+}
 
+impl Writable<DirectCounter> {
     /// Frees the places of these keys.
     pub(super) fn forget(&self, keys: &[CounterKey]) {
         for index in 0..self.len() {

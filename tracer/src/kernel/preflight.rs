@@ -49,6 +49,11 @@ impl Check {
         Self { name: name.into(), status, detail: detail.into(), remedy: remedy.map(str::to_owned) }
     }
 
+    /// It fails because another one does, whose remedy helps both.
+    pub(super) fn follows(&self) -> bool {
+        self.status != Status::Ok && self.remedy.is_none()
+    }
+
     /// A capability that the tracer can do without, and misses.
     pub(super) fn is_lesser_privilege(&self) -> bool {
         self.status == Status::Degraded && self.name.starts_with("CAP_")
@@ -130,7 +135,12 @@ fn btf_check(btf: &Result<KernelBtf, BtfError>) -> Check {
     match btf {
         Ok(_) => Check::new("btf", Status::Ok, format!("type information in {VMLINUX}"), None),
         Err(error) => {
-            let remedy = "use a kernel built with CONFIG_DEBUG_INFO_BTF=y, and run as root";
+            let remedy = match error {
+                BtfError::Missing { .. } => {
+                    "use a kernel built with CONFIG_DEBUG_INFO_BTF=y, as the stock kernels of current distributions are"
+                }
+                BtfError::Unreadable { .. } => "run as root or with CAP_DAC_READ_SEARCH",
+            };
             Check::new("btf", Status::Missing, error.to_string(), Some(remedy))
         }
     }
@@ -153,7 +163,10 @@ fn cgroup(mount: Result<cgroups::Mount, cgroups::CgroupError>) -> Check {
             "cgroup2",
             Status::Missing,
             error.to_string(),
-            Some("mount it: mkdir -p /sys/fs/cgroup/unified && mount -t cgroup2 none /sys/fs/cgroup/unified"),
+            Some(
+                "mount one: mkdir -p /sys/fs/cgroup/unified && mount -t cgroup2 none /sys/fs/cgroup/unified; in a container, \
+                 give the directory where the host's file system is mounted with --host-root",
+            ),
         ),
     }
 }

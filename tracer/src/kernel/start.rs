@@ -109,7 +109,7 @@ impl Kernel {
         let Report { checks, features, offsets, mut plan, missing_offsets } = preflight::run(&options.host_root);
         plan.keep_only(&options.hooks);
         let missing: Vec<String> =
-            checks.iter().filter(|check| check.status == Status::Missing).map(sentence).collect();
+            checks.iter().filter(|check| check.status == Status::Missing && !check.follows()).map(sentence).collect();
         // Without offsets there is always a failed check that says so.
         let (Some(offsets), true) = (offsets, missing.is_empty()) else { return Err(StartError::Preflight(missing)) };
         let missing_privileges = checks.iter().filter(|check| check.is_lesser_privilege()).map(sentence).collect();

@@ -87,7 +87,7 @@ impl Tables {
         if keys.is_empty() {
             return Ok(());
         }
-        self.direct_counters.map()?.forget(keys);
+        self.direct_counters.map_writable()?.forget(keys);
         keys.iter().try_for_each(|key| self.counters.delete(key).map(drop))
     }
 
@@ -110,7 +110,7 @@ impl Tables {
 
     /// Connections that the test admits.
     pub fn connections(&self, is_wanted: impl Fn(&Conn) -> bool) -> Result<Vec<(u64, Conn)>, MapError> {
-        let mut found = self.direct.map()?.connections(&is_wanted);
+        let mut found = self.direct.map_writable()?.connections(&is_wanted);
         self.conn.for_each(|sock, conn| {
             if is_wanted(conn) {
                 found.push((*sock, *conn));
@@ -175,10 +175,10 @@ impl Tables {
     pub fn sweep_conns(&self, now_ns: u64, older_than: Duration) -> Result<usize, MapError> {
         let is_due = |conn: &Conn| !unanswered(conn) && is_older(now_ns, last_active(conn), older_than);
         let mut gone = sweep(&self.conn, |_, conn| is_due(conn))?;
-        let direct = self.direct.map()?;
+        let direct = self.direct.map_writable()?;
         gone.iter().for_each(|(sock, _)| direct.replaced(*sock));
         gone.extend(direct.connections(is_due).into_iter().filter(|(sock, _)| direct.remove(*sock)));
-        for (sock, conn) in &gone {
+        for (sock, conn) in gone.iter().filter(|(_, conn)| conn.flags & conn_flag::HEADS != 0) {
             for slot in 0..conn.requests.len() as u64 {
                 self.heads.delete(&HeadKey { sock: *sock, slot })?;
             }
