@@ -316,7 +316,7 @@ impl Correlator {
                 let given_up = dns.rcode.is_some() || at.saturating_sub(dns.start_ns) >= UNANSWERED_NS;
                 if dns.role == Role::Client && dns.rcode != Some(0) && given_up {
                     let number = lookup::number(&dns);
-                    self.symptom(Symptom::Lookup { at: dns.start_ns, cgroup: dns.cgroup, number }, at);
+                    self.symptom(Symptom::Lookup { cgroup: dns.cgroup, number }, at);
                 }
                 self.window.lookups.add(dns, namespace.as_deref());
             }

@@ -41,9 +41,8 @@ pub(crate) enum Symptom {
     Connect(Id),
     Attempt(Id),
     End(Id),
-    /// A DNS transaction: when it began, whose, and its number.
+    /// A DNS transaction: whose, and its number.
     Lookup {
-        at: Ktime,
         cgroup: u64,
         number: u64,
     },
@@ -121,14 +120,10 @@ impl Correlator {
             Symptom::Connect(id) => self.window.connects.get(*id).cloned().map(Call::Connect),
             Symptom::Attempt(id) => self.window.attempts.get(*id).cloned().map(|(at, x)| Call::Attempt(at, x)),
             Symptom::End(id) => self.window.signals.get(*id).cloned().map(|(at, x)| Call::End(at, x)),
-            Symptom::Lookup { at, cgroup, number } => self
-                .window
-                .lookups
-                .fold(at.saturating_sub(LOOKUP_NS), at.saturating_add(LOOKUP_NS).min(self.now), |c| c == *cgroup)
-                .into_iter()
-                .find(|l| l.numbers.contains(number))
-                .filter(Lookup::failed)
-                .map(Call::Lookup),
+            Symptom::Lookup { cgroup, number } => {
+                let lookup = self.window.lookups.of(*cgroup, *number, LOOKUP_NS, self.now);
+                lookup.filter(Lookup::failed).map(Call::Lookup)
+            }
         };
         let Some(call) = call else { return Decision::Done };
         if let Some(decision) = self.consider_probe(&call) {

@@ -10,9 +10,10 @@ use super::bpf::Empty;
 use super::load::Loaded;
 use super::pairs::{Pairs, interleave};
 use super::peer::Peer;
-use super::report::{Flood, Report, Row};
+use super::report::{Flood, Report};
 use super::site::{Beside, Site};
 use super::tracer::{Program, Tracer, Wanted};
+use super::work::{FAILING_10K, OTHERS, RATE_10K, Work};
 
 #[derive(Args)]
 pub(crate) struct Http {
@@ -96,10 +97,8 @@ const FAMILIES: [(&str, &[&str]); 5] = [
     ("processes, cgroups", &["mark_victim", "sched_process_exit", "cgroup_mkdir", "cgroup_rmdir"]),
 ];
 
-const RATE: &str = "10000";
-/// At a fixed rate, as `load` takes it.
-const OK: [&str; 4] = ["--kind", "http", "--rate", RATE];
-const FAILING: [&str; 6] = ["--kind", "http", "--rate", RATE, "--path", "/fail"];
+/// Of other work than the saturated server, families are compared in fewer pairs.
+const FEWER: usize = 3;
 const STEADY_MS: u64 = 10_000;
 
 impl Http {
@@ -114,9 +113,9 @@ impl Http {
                 Part::StartUp => bench.start_up(&mut report)?,
                 Part::Saturated => bench.saturated(&mut report)?,
                 Part::KernelTime => bench.kernel_time(&mut report)?,
-                Part::FixedRate => bench.fixed_rate(&mut report)?,
+                Part::FixedRate => bench.compare(&RATE_10K, &mut report)?,
                 Part::Steady => bench.steady(&mut report)?,
-                Part::Others => bench.others(&mut report)?,
+                Part::Others => OTHERS.iter().try_for_each(|work| bench.compare(work, &mut report))?,
                 Part::Attaching => bench.attaching(&mut report)?,
                 Part::Floods => bench.floods(&mut report)?,
                 Part::Families => bench.families(&mut report)?,
@@ -164,9 +163,14 @@ impl Bench<'_> {
         }))
     }
 
-    fn pairs<T: Copy>(&self, conditions: &[Condition], work: impl Fn() -> Result<T>) -> Result<Pairs<T>> {
+    fn pairs<T: Copy>(
+        &self,
+        number: usize,
+        conditions: &[Condition],
+        work: impl Fn() -> Result<T>,
+    ) -> Result<Pairs<T>> {
         work()?;
-        interleave(self.http.pairs, conditions.len(), |kind| {
+        interleave(number, conditions.len(), |kind| {
             let guest = self.guest(kind.map(|kind| conditions[kind]))?;
             std::thread::sleep(SETTLE);
             let result = work();
@@ -200,7 +204,7 @@ impl Bench<'_> {
             Err(error) => eprintln!("no capture at system calls to compare with: {error:#}"),
         }
         self.say("saturated");
-        let pairs = self.pairs(&conditions, || self.site.saturate(Beside::Server, 1))?;
+        let pairs = self.pairs(self.http.pairs, &conditions, || self.site.saturate(Beside::Server, 1))?;
         let ratios = pairs.ratios(|rate| *rate);
         let names = ["server", "both", "empty", "syscall_capture"];
         report.rows("saturated", &names[..conditions.len()], &ratios, pairs.without(|rate| *rate), "requests/s");
@@ -225,19 +229,25 @@ impl Bench<'_> {
         Ok(())
     }
 
-    fn fixed_rate(&self, report: &mut Report) -> Result<()> {
-        self.say("10,000 requests a second");
-        let pairs = self.pairs(&[Condition::Both], || self.at_rate("http", &OK, 1000))?;
-        for (name, percentile) in percentiles() {
-            report.row(Row::new("rate_10k", name, &pairs.ratios(percentile), pairs.without(percentile), "µs"));
+    /// All hooks beside work of the generator.
+    fn compare(&self, work: &Work, report: &mut Report) -> Result<()> {
+        self.say(work.name);
+        let conditions = [Condition::Both, Condition::Empty];
+        let conditions = &conditions[..if work.beside_empty { 2 } else { 1 }];
+        let pairs = self.pairs(self.http.pairs, conditions, || self.load(work))?;
+        for (measure, of) in work.measures {
+            let names = ["both", "empty"].map(|name| if measure.is_empty() { name } else { measure });
+            report.rows(work.name, &names[..conditions.len()], &pairs.ratios(of), pairs.without(of), work.unit);
         }
         Ok(())
     }
 
-    fn at_rate(&self, server: &str, words: &[&str], milliseconds: u64) -> Result<Loaded> {
-        let time = milliseconds.to_string();
-        let words: Vec<&str> = words.iter().copied().chain(["--milliseconds", &time]).collect();
-        let loaded = self.site.load(Beside::Elsewhere, server, &words)?;
+    fn load(&self, work: &Work) -> Result<Loaded> {
+        let time = work.milliseconds.to_string();
+        let rate = work.rate.map(|rate| rate.to_string());
+        let mut words = [work.words, &["--milliseconds", &time]].concat();
+        words.extend(rate.iter().flat_map(|rate| ["--rate", rate]));
+        let loaded = self.site.load(Beside::Elsewhere, work.server, &words)?;
         if loaded.failed > 0 {
             eprintln!("      {} of {} were not answered", loaded.failed, loaded.failed + loaded.done);
         }
@@ -257,11 +267,11 @@ impl Bench<'_> {
             std::thread::sleep(Duration::from_secs(5));
             Ok(())
         })?;
-        report.agent_cpu_cores_10k_ok = used(&|| self.at_rate("http", &OK, STEADY_MS).map(drop))?;
+        report.agent_cpu_cores_10k_ok = used(&|| self.load(&Work { milliseconds: STEADY_MS, ..RATE_10K }).map(drop))?;
         tracer.stop()?;
         let tracer = self.tracer(false, &[])?;
         let before = tracer.processor_time()?;
-        let loaded = self.at_rate("http", &FAILING, STEADY_MS)?;
+        let loaded = self.load(&Work { milliseconds: STEADY_MS, ..FAILING_10K })?;
         report.agent_cpu_cores_10k_failing = (tracer.processor_time()? - before).as_secs_f64() / loaded.seconds;
         (_, report.failing_peak_mib) = tracer.memory()?;
         let said = tracer.stop()?;
@@ -274,37 +284,13 @@ impl Bench<'_> {
         Ok(())
     }
 
-    fn others(&self, report: &mut Report) -> Result<()> {
-        self.say("new connections");
-        let connect = ["--kind", "connect", "--rate", "1000"];
-        let pairs = self.pairs(&[Condition::Both], || self.at_rate("http", &connect, 500))?;
-        for (name, percentile) in percentiles() {
-            report.row(Row::new("connect_1k", name, &pairs.ratios(percentile), pairs.without(percentile), "µs"));
-        }
-        self.say("DNS");
-        let dns = ["--kind", "dns", "--rate", "5000"];
-        let pairs = self.pairs(&[Condition::Both], || self.at_rate("dns", &dns, 500))?;
-        for (name, percentile) in percentiles() {
-            report.row(Row::new("dns_5k", name, &pairs.ratios(percentile), pairs.without(percentile), "µs"));
-        }
-        for (name, server, words) in [("bulk", "sink", &["--bulk"][..]), ("messages_128", "echo", &["--echo", "128"])] {
-            self.say(name);
-            let words: Vec<&str> = words.iter().copied().chain(["--milliseconds", "500"]).collect();
-            let conditions = [Condition::Both, Condition::Empty];
-            let pairs = self.pairs(&conditions, || self.site.load(Beside::Server, server, &words))?;
-            let ratios = pairs.ratios(Loaded::rate);
-            report.rows(name, &["both", "empty"], &ratios, pairs.without(Loaded::rate), "a second");
-        }
-        Ok(())
-    }
-
     /// A fixed rate while the tracer comes.
     fn attaching(&self, report: &mut Report) -> Result<()> {
         self.say("while hooks are attached");
         let pairs = interleave(self.http.pairs, 1, |kind| {
             std::thread::sleep(SETTLE);
             std::thread::scope(|scope| {
-                let load = scope.spawn(|| self.at_rate("http", &OK, 2000));
+                let load = scope.spawn(|| self.load(&Work { milliseconds: 2000, ..RATE_10K }));
                 // Here: it ends with the thread that starts it.
                 let tracer = match kind {
                     Some(_) => {
@@ -318,8 +304,8 @@ impl Bench<'_> {
                 Ok(loaded)
             })
         })?;
-        for (name, percentile) in percentiles() {
-            report.row(Row::new("attaching_10k", name, &pairs.ratios(percentile), pairs.without(percentile), "µs"));
+        for (name, percentile) in RATE_10K.measures {
+            report.rows("attaching_10k", &[name], &pairs.ratios(percentile), pairs.without(percentile), "µs");
         }
         Ok(())
     }
@@ -329,33 +315,33 @@ impl Bench<'_> {
         self.say("floods of failures");
         for rate in [20_000, 30_000, 40_000, 60_000, 80_000] {
             let tracer = self.tracer(false, &[])?;
-            let words = ["--kind", "http", "--rate", &rate.to_string(), "--path", "/fail"];
-            let loaded = self.at_rate("http", &words, 3000)?;
+            let loaded = self.load(&Work { rate: Some(rate), milliseconds: 3000, ..FAILING_10K })?;
             let said = tracer.stop()?;
             let lost = said.coverage["lost"]["failures"].as_u64().unwrap_or_default();
             report.flood(Flood { rate: loaded.rate(), sent: loaded.done, lost });
-            if lost > 0 || loaded.rate() < f64::from(rate) * 0.9 {
+            if lost > 0 || loaded.rate() < rate as f64 * 0.9 {
                 break;
             }
         }
         Ok(())
     }
 
+    /// Each family of hooks alone, and all of them in the same rounds.
     fn families(&self, report: &mut Report) -> Result<()> {
-        self.say("families of hooks");
-        let conditions: Vec<_> = (0..FAMILIES.len()).map(Condition::Family).collect();
-        let pairs = self.pairs(&conditions, || self.site.saturate(Beside::Server, 1))?;
-        let names: Vec<_> = FAMILIES.iter().map(|(name, _)| *name).collect();
-        report.rows("hooks", &names, &pairs.ratios(|rate| *rate), pairs.without(|rate| *rate), "requests/s");
+        let mut conditions: Vec<_> = (0..FAMILIES.len()).map(Condition::Family).collect();
+        conditions.push(Condition::Both);
+        let names: Vec<_> = FAMILIES.iter().map(|(name, _)| *name).chain(["all"]).collect();
+        self.say("families: saturated");
+        let pairs = self.pairs(self.http.pairs, &conditions, || self.site.saturate(Beside::Server, 1))?;
+        report.families("saturated", &names, &pairs.ratios(|rate| *rate), pairs.without(|rate| *rate), "requests/s");
+        for work in [RATE_10K].iter().chain(&OTHERS) {
+            self.say(&format!("families: {}", work.name));
+            let pairs = self.pairs((self.http.pairs / FEWER).max(1), &conditions, || self.load(work))?;
+            let (_, of) = work.measures[0];
+            report.families(work.name, &names, &pairs.ratios(of), pairs.without(of), work.unit);
+        }
         Ok(())
     }
-}
-
-/// A measure of a run.
-type Measure = fn(&Loaded) -> f64;
-
-fn percentiles() -> [(&'static str, Measure); 3] {
-    [("p50", |loaded| loaded.p50), ("p99", |loaded| loaded.p99), ("p999", |loaded| loaded.p999)]
 }
 
 fn since(now: &Program, then: &Program) -> Program {

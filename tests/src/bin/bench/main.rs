@@ -11,6 +11,7 @@ mod report;
 mod serve;
 mod site;
 mod tracer;
+mod work;
 
 use std::process::ExitCode;
 

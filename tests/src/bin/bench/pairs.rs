@@ -1,5 +1,7 @@
 //! Ratios of neighbouring runs, and what they say together.
 
+use std::fmt;
+
 use anyhow::Result;
 use serde::Serialize;
 
@@ -11,6 +13,12 @@ pub(crate) struct Ratio {
     pub(crate) low: f64,
     pub(crate) high: f64,
     pub(crate) pairs: usize,
+}
+
+impl fmt::Display for Ratio {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.3} ({:.3} to {:.3})", self.median, self.low, self.high)
+    }
 }
 
 impl Ratio {

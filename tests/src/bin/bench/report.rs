@@ -20,14 +20,6 @@ pub(crate) struct Row {
     unit: &'static str,
 }
 
-impl Row {
-    /// Of one kind of run and chance.
-    pub(crate) fn new(work: &'static str, name: &str, ratios: &[Ratio], without: f64, unit: &'static str) -> Self {
-        let chance = ratios[ratios.len() - 1];
-        Self { work, name: name.to_owned(), ratio: ratios[0], chance, without, unit }
-    }
-}
-
 /// Failing requests at a rate; each is two events, one of each end.
 #[derive(Serialize)]
 pub(crate) struct Flood {
@@ -42,6 +34,8 @@ pub(crate) struct Flood {
 pub(crate) struct Report {
     pairs: usize,
     rows: Vec<Row>,
+    /// Of families of hooks alone.
+    families: Vec<Row>,
     floods: Vec<Flood>,
     pub(crate) startup_ms: f64,
     pub(crate) startup_peak_mib: f64,
@@ -64,24 +58,26 @@ impl Report {
         Self { pairs, ..Self::default() }
     }
 
-    pub(crate) fn row(&mut self, row: Row) {
-        let Ratio { median, low, high, pairs } = row.ratio;
-        eprintln!("        {:<14} {:<40} {median:.3} ({low:.3} to {high:.3}, {pairs} pairs)", row.work, row.name);
-        self.rows.push(row);
-    }
-
     pub(crate) fn rows(
         &mut self,
         work: &'static str,
         names: &[&str],
-        ratios: &[Ratio],
+        found: &[Ratio],
         without: f64,
         unit: &'static str,
     ) {
-        let chance = ratios[ratios.len() - 1];
-        for (name, ratio) in names.iter().zip(ratios) {
-            self.row(Row { work, name: (*name).to_owned(), ratio: *ratio, chance, without, unit });
-        }
+        self.rows.extend(rows(work, names, found, without, unit));
+    }
+
+    pub(crate) fn families(
+        &mut self,
+        work: &'static str,
+        names: &[&str],
+        found: &[Ratio],
+        without: f64,
+        unit: &'static str,
+    ) {
+        self.families.extend(rows(work, names, found, without, unit));
     }
 
     pub(crate) fn flood(&mut self, flood: Flood) {
@@ -138,6 +134,7 @@ impl Report {
     pub(crate) fn print(&self, output: Output) {
         if output == Output::Json {
             self.rows.iter().for_each(|row| print(json!({"type": "ratio"}), row));
+            self.families.iter().for_each(|row| print(json!({"type": "family"}), row));
             self.programs.iter().for_each(|program| print(json!({"type": "program"}), program));
             self.floods.iter().for_each(|flood| print(json!({"type": "flood"}), flood));
             println!("{}", self.last_line());
@@ -151,6 +148,7 @@ impl Report {
             );
         }
         self.plot();
+        self.print_families();
         println!("\n| program | runs a request | ns a run | net ns a request | instructions | verified |");
         println!("|---|--:|--:|--:|--:|--:|");
         for Program { name, runs, nanoseconds, instructions, verified } in &self.programs {
@@ -171,6 +169,24 @@ impl Report {
         }
     }
 
+    /// A row of each work, a column of each family.
+    fn print_families(&self) {
+        let works = self.families.chunk_by(|a, b| a.work == b.work);
+        for (number, rows) in works.enumerate() {
+            if number == 0 {
+                let names: Vec<_> = rows.iter().map(|row| row.name.as_str()).collect();
+                println!(
+                    "\n| hooks alone | {} | chance alone |\n|---|{}",
+                    names.join(" | "),
+                    "---|".repeat(rows.len() + 1)
+                );
+            }
+            let Row { work, chance, .. } = &rows[0];
+            let cells: Vec<_> = rows.iter().map(|row| row.ratio).chain([*chance]).map(|r| r.to_string()).collect();
+            println!("| {work} | {} |", cells.join(" | "));
+        }
+    }
+
     /// The throughputs as a picture, as Mermaid draws it.
     fn plot(&self) {
         let rows: Vec<&Row> = self.rows.iter().filter(|row| row.unit != "µs").collect();
@@ -182,6 +198,16 @@ impl Report {
             list(&|row| format!("{:.3}", row.ratio.median))
         );
     }
+}
+
+/// What was found of each kind of run, and of chance, which is last.
+fn rows(work: &'static str, names: &[&str], found: &[Ratio], without: f64, unit: &'static str) -> Vec<Row> {
+    let chance = found[found.len() - 1];
+    let rows = names.iter().zip(found).map(|(name, ratio)| {
+        eprintln!("        {work:<14} {name:<40} {ratio}, {} pairs", ratio.pairs);
+        Row { work, name: (*name).to_owned(), ratio: *ratio, chance, without, unit }
+    });
+    rows.collect()
 }
 
 fn print(mut line: Value, of: &impl Serialize) {

@@ -1,0 +1,48 @@
+//! What the generator is asked to do, and what of its report is compared.
+
+use super::load::Loaded;
+
+/// A measure of a run.
+pub(crate) type Measure = fn(&Loaded) -> f64;
+
+/// At a fixed rate, or as fast as it goes.
+pub(crate) struct Work {
+    pub(crate) name: &'static str,
+    pub(crate) server: &'static str,
+    /// As `load` takes it.
+    pub(crate) words: &'static [&'static str],
+    /// A second.
+    pub(crate) rate: Option<u64>,
+    pub(crate) milliseconds: u64,
+    /// Where only one is compared, the first.
+    pub(crate) measures: &'static [(&'static str, Measure)],
+    pub(crate) unit: &'static str,
+    /// Compared with programs that do nothing, too.
+    pub(crate) beside_empty: bool,
+}
+
+const LATENCIES: &[(&str, Measure)] =
+    &[("p50", |loaded| loaded.p50), ("p99", |loaded| loaded.p99), ("p999", |loaded| loaded.p999)];
+const THROUGHPUT: &[(&str, Measure)] = &[("", Loaded::rate)];
+
+const fn at_rate(name: &'static str, server: &'static str, words: &'static [&'static str], rate: u64) -> Work {
+    let (measures, unit) = (LATENCIES, "µs");
+    Work { name, server, words, rate: Some(rate), milliseconds: 500, measures, unit, beside_empty: false }
+}
+
+const fn as_fast_as_it_goes(name: &'static str, server: &'static str, words: &'static [&'static str]) -> Work {
+    let (measures, unit) = (THROUGHPUT, "a second");
+    Work { name, server, words, rate: None, milliseconds: 500, measures, unit, beside_empty: true }
+}
+
+pub(crate) const RATE_10K: Work =
+    Work { milliseconds: 1000, ..at_rate("rate_10k", "http", &["--kind", "http"], 10_000) };
+pub(crate) const FAILING_10K: Work = at_rate("failing_10k", "http", &["--kind", "http", "--path", "/fail"], 10_000);
+
+pub(crate) const OTHERS: [Work; 5] = [
+    FAILING_10K,
+    at_rate("connect_1k", "http", &["--kind", "connect"], 1000),
+    at_rate("dns_5k", "dns", &["--kind", "dns"], 5000),
+    as_fast_as_it_goes("bulk", "sink", &["--bulk"]),
+    as_fast_as_it_goes("messages_128", "echo", &["--echo", "128"]),
+];
