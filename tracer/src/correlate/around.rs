@@ -40,8 +40,8 @@ impl Correlator {
                 let throttled = resources.as_ref().and_then(|r| r.cpu).is_some_and(|cpu| cpu.throttled_us > 0);
                 let crowded = throttled && self.crowded(server, leaf.until);
                 let container = leaf.who.container.as_deref();
-                let unknown = self.inquiries.left_out_of_any;
-                let left_out = self.inquiries.left_out.get(&self.identity.container_key(server.cgroup)).copied();
+                let unknown = self.inquiries.pace.left_out_of_any;
+                let left_out = self.inquiries.pace.left_out.get(&self.identity.container_key(server.cgroup)).copied();
                 let left_out = left_out.max(unknown).filter(|at| resources.is_none() && *at >= server.start_ns);
                 let around = self.logged(uid.as_deref(), container, server.start_ns, until);
                 Around { resources, crowded, left_out, ..around }

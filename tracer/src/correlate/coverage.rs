@@ -12,8 +12,9 @@ impl Correlator {
         let mut notes = self.notes();
         notes.extend(self.watch_notes());
         notes.extend(losses.iter().map(|(place, count)| format!("{count} lost: {place}")));
-        if self.inquiries.skipped > 0 {
-            notes.push(format!("{} looks at the node left out: too many failures at once", self.inquiries.skipped));
+        if self.inquiries.pace.skipped > 0 {
+            notes
+                .push(format!("{} looks at the node left out: too many failures at once", self.inquiries.pace.skipped));
         }
         let early: u64 = self.window.overflowed().iter().map(|(_, count)| count).sum();
         if early > 0 {
@@ -53,7 +54,7 @@ impl Correlator {
             ("incidents", self.incidents.forgotten),
             ("symptoms", self.left_out),
             ("told", self.explained.forgotten() + self.consumed.forgotten()),
-            ("looks", self.inquiries.skipped),
+            ("looks", self.inquiries.pace.skipped),
         ];
         self.identity.forgotten().into_iter().chain(self.window.overflowed()).chain(one_by_one)
     }

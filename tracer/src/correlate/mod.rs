@@ -268,15 +268,12 @@ impl Correlator {
                 }
             }
             Event::UnansweredSyn(syn) => {
-                if syn.netns != 0 && self.identity.asked.insert(syn.netns) {
-                    self.wants.push(Want::ListenCounts { netns: syn.netns });
-                }
                 self.inquire_syn(&syn);
                 self.window.syns.push((at, syn));
             }
             Event::Signal(signal) => {
-                if signal.no_socket && signal.netns != 0 && self.identity.asked.insert(signal.netns) {
-                    self.wants.push(Want::Listeners { netns: signal.netns });
+                if signal.no_socket {
+                    self.inquire_listeners(signal.netns);
                 }
                 let end = signal.is_broken_end() && self.is_observed(signal.cgroup);
                 // What may only be what a failing request waited for is kept, and told by no means alone.
@@ -291,12 +288,11 @@ impl Correlator {
             Event::Drop(drop) => {
                 self.ask_pod(drop.source);
                 self.ask_pod(drop.destination);
-                if drop.at_closed_port() && drop.netns != 0 && self.identity.asked.insert(drop.netns) {
-                    self.wants.push(Want::Listeners { netns: drop.netns });
+                if drop.at_closed_port() {
+                    self.inquire_listeners(drop.netns);
                 }
-                if self.pod_of_netns(drop.netns).is_none() && drop.netns != 0 && self.identity.asked.insert(drop.netns)
-                {
-                    self.wants.push(Want::Netns { netns: drop.netns });
+                if self.pod_of_netns(drop.netns).is_none() {
+                    self.inquire_netns(drop.netns);
                 }
                 self.inquire_drop(&drop);
                 if drop.may_be_conntrack() {
@@ -379,8 +375,6 @@ impl Correlator {
         let limit = awaited.fold(now, |limit, since| limit.min(since + symptom::SETTLE_NS - 1));
         self.decide(limit, out);
         self.window.expire(now);
-        // Ports may be listened on later: ask anew, but not at once.
-        self.identity.asked.clear();
         self.forget_asked();
         if now.saturating_sub(self.expired) >= EXPIRE_NS {
             self.expired = now;

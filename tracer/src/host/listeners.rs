@@ -1,8 +1,12 @@
 //! Which TCP ports a network namespace listens on.
 
+use std::io::{BufRead, BufReader};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::proc::Proc;
+
+/// The kernel tells as much at a time.
+const PAGE: usize = 4096;
 
 /// A listening socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -10,6 +14,8 @@ pub struct Listener {
     pub port: u16,
     /// Unspecified for all addresses.
     pub address: IpAddr,
+    /// Of the socket, as its descriptors are linked to.
+    pub inode: u64,
 }
 
 /// Listening sockets in the network namespace of a process, sorted.
@@ -17,28 +23,30 @@ pub struct Listener {
 /// # Errors
 /// Where the process is gone or can't be looked at.
 pub fn of_process(proc: &Proc, pid: u32) -> std::io::Result<Vec<Listener>> {
-    let mut found = parse(&proc.read(pid, "net/tcp")?);
+    let table = |name: &str| parse(BufReader::with_capacity(PAGE, proc.open(pid, name)?));
+    let mut found = table("net/tcp")?;
     // Absent where IPv6 is switched off.
-    found.extend(proc.read(pid, "net/tcp6").map(|text| parse(&text)).unwrap_or_default());
+    found.extend(table("net/tcp6").unwrap_or_default());
     found.sort_unstable();
-    found.dedup();
     Ok(found)
 }
 
-/// Reads `/proc/PID/net/tcp` and `tcp6`: `0: 0100007F:1F90 00000000:0000 0A …`, state `0A` is LISTEN.
-fn parse(text: &str) -> Vec<Listener> {
-    text.lines()
-        .skip(1)
-        .filter_map(|line| {
-            let mut words = line.split_ascii_whitespace().skip(1);
-            let (local, _, state) = (words.next()?, words.next()?, words.next()?);
-            if state != "0A" {
-                return None;
-            }
-            let (address, port) = local.split_once(':')?;
-            Some(Listener { port: u16::from_str_radix(port, 16).ok()?, address: parse_address(address)? })
-        })
-        .collect()
+/// Reads `/proc/PID/net/tcp` and `tcp6`, as far as listening sockets go: they come first (`tcp_get_idx` in
+/// `net/ipv4/tcp_ipv4.c`), and thousands of others may follow.
+/// `sl local_address rem_address st tx:rx tr:when retrnsmt uid timeout inode`; state `0A` is LISTEN.
+fn parse(table: impl BufRead) -> std::io::Result<Vec<Listener>> {
+    let mut found = Vec::new();
+    for line in table.lines().skip(1) {
+        let line = line?;
+        let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+        let (Some(local), Some(&"0A"), Some(inode)) = (fields.get(1), fields.get(3), fields.get(9)) else { break };
+        let socket = local.split_once(':').and_then(|(address, port)| {
+            let port = u16::from_str_radix(port, 16).ok()?;
+            Some(Listener { port, address: parse_address(address)?, inode: inode.parse().ok()? })
+        });
+        found.extend(socket);
+    }
+    Ok(found)
 }
 
 /// Addresses are printed as 32-bit words in host byte order.
@@ -66,19 +74,26 @@ mod tests {
         let proc = Proc::new(&HostRoot::default());
         let found = of_process(&proc, std::process::id()).unwrap();
         let address = socket.local_addr().unwrap();
-        assert!(found.contains(&Listener { port: address.port(), address: address.ip() }));
+        assert!(found.iter().any(|l| (l.port, l.address) == (address.port(), address.ip()) && l.inode != 0));
     }
 
     #[cfg(target_endian = "little")]
     #[test]
     fn both_families() {
-        let text = "  sl  local_address rem_address   st\n\
-                    0: 0100007F:1F90 00000000:0000 0A 0\n\
-                    1: 0100007F:1F91 0100007F:1F90 01 0\n\
-                    2: 00000000000000000000000001000000:0016 00000000000000000000000000000000:0000 0A 0\n";
-        let found = parse(text);
-        assert_eq!(found.len(), 2);
-        assert_eq!(found[0], Listener { port: 8080, address: Ipv4Addr::LOCALHOST.into() });
-        assert_eq!(found[1], Listener { port: 22, address: Ipv6Addr::LOCALHOST.into() });
+        let line = |local: &str, state: &str| format!("  0: {local} 00000000:0000 {state} 0:0 00:0 0 0 0 4711 1\n");
+        let text = [
+            "  sl  local_address rem_address   st\n".to_owned(),
+            line("0100007F:1F90", "0A"),
+            line("00000000000000000000000001000000:0016", "0A"),
+            line("0100007F:1F91", "06"),
+            "not read".to_owned(),
+        ];
+        let found = parse(text.concat().as_bytes()).unwrap();
+        let inode = 4711;
+        let wanted = [
+            Listener { port: 8080, address: Ipv4Addr::LOCALHOST.into(), inode },
+            Listener { port: 22, address: Ipv6Addr::LOCALHOST.into(), inode },
+        ];
+        assert_eq!(found, wanted);
     }
 }

@@ -1,6 +1,7 @@
 //! Processes: who they are, which cgroup and which network namespace they live in.
 
 use std::ffi::OsStr;
+use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -108,6 +109,17 @@ impl Proc {
     }
 
     /// A file of a process, such as `net/tcp`.
+    ///
+    /// # Errors
+    /// Where the process is gone or can't be looked at.
+    pub fn open(&self, pid: u32, file: &str) -> std::io::Result<File> {
+        File::open(self.path.join(pid.to_string()).join(file))
+    }
+
+    /// A file of a process as text.
+    ///
+    /// # Errors
+    /// Where the process is gone or can't be looked at.
     pub fn read(&self, pid: u32, file: &str) -> std::io::Result<String> {
         std::fs::read_to_string(self.path.join(pid.to_string()).join(file))
     }

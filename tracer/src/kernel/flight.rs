@@ -1,7 +1,7 @@
 //! The flight recorder: exchanges that went well, kept in a ring that the programs overwrite, read only when needed.
 //!
-//! The array is mapped into memory while it is read, and only then: its pages would count as resident. Each CPU has a lane of its own: one piece of the array, filled in turn,
-//! where `number` counts that CPU's records from 1 (its value of [`Stat::Flight`] is the last one claimed). A record's
+//! The array is mapped into memory while something fails, and only then: its pages count as resident, and to map them takes
+//! longer than to read them. Each CPU has a lane of its own: one piece of the array, filled in turn, where `number` counts that CPU's records from 1 (its value of [`Stat::Flight`] is the last one claimed). A record's
 //! `sequence` is its number when complete and something else while it is written or after it was overwritten, so a copy
 //! is good if it was the number before and after.
 
@@ -23,6 +23,7 @@ const RECORDS: u64 = FLIGHT_RECORDS as u64;
 /// Reader of the flight recorder.
 pub struct Flight {
     records: Table<u32, FlightRecord>,
+    mapped: Option<Mapping<FlightRecord>>,
     stats: Table<u32, u64>,
     lanes: Vec<Lane>,
     cpu_bits: u32,
@@ -42,7 +43,7 @@ impl Flight {
         let records = Table::take(ebpf, "FLIGHT")?;
         let cpu_bits = cpus::bits(&cpus);
         let lanes = cpus.into_iter().map(|cpu| Lane { cpu, last: 0, unfinished: Vec::new() }).collect();
-        let flight = Self { records, stats, lanes, cpu_bits };
+        let flight = Self { records, mapped: None, stats, lanes, cpu_bits };
         // Whether it can be mapped is known at the start, not at the first failure.
         flight.records.map()?;
         Ok(flight)
@@ -70,7 +71,10 @@ impl Flight {
         if !news {
             return Ok(0);
         }
-        let memory = self.records.map()?;
+        let memory = match &mut self.mapped {
+            Some(memory) => memory,
+            none => none.insert(self.records.map()?),
+        };
         let length = (RECORDS >> self.cpu_bits).max(1);
         let mut overwritten = 0;
         for (lane, newest) in self.lanes.iter_mut().zip(newest) {
@@ -80,7 +84,7 @@ impl Flight {
             let retries = again.len();
             for (index, number) in again.into_iter().chain(numbers).enumerate() {
                 let slot = (u64::from(lane.cpu) * length + number % length) % RECORDS;
-                match copied(&memory, slot, number) {
+                match copied(memory, slot, number) {
                     Copied::Complete(record) => f(&record),
                     Copied::Unfinished if index >= retries => lane.unfinished.push(number),
                     Copied::Unfinished | Copied::Overwritten => overwritten += 1,
@@ -89,6 +93,11 @@ impl Flight {
             lane.last = lane.last.max(newest);
         }
         Ok(overwritten)
+    }
+
+    /// Nothing fails: the memory is given back until something does.
+    pub fn rest(&mut self) {
+        self.mapped = None;
     }
 }
 

@@ -13,7 +13,7 @@ use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
 
 use super::map::{MapError, Table};
 
-/// An array in memory. Only while it is used: its pages count as resident.
+/// An array in memory, whose pages count as resident.
 pub(super) struct Mapping<V> {
     memory: NonNull<u8>,
     entries: usize,
@@ -30,6 +30,9 @@ impl<V> Deref for Writable<V> {
         &self.0
     }
 }
+
+// SAFETY: the memory is the kernel's and the process's, no thread's.
+unsafe impl<V: Send> Send for Mapping<V> {}
 
 impl<V> Drop for Mapping<V> {
     fn drop(&mut self) {

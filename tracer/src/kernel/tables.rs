@@ -13,6 +13,7 @@ use tracer_common::stats::{Counter, CounterKey, DirectCounter, LOST, LOST_KINDS,
 use zerocopy::FromZeros;
 
 use super::map::{MapError, Table};
+use super::mapping::Writable;
 
 /// `TCP_SYN_SENT` (include/net/tcp_states.h).
 const SYN_SENT: u32 = 2;
@@ -20,6 +21,8 @@ const SYN_SENT: u32 = 2;
 /// The maps.
 pub struct Tables {
     direct: Table<u32, DirectConn>,
+    /// The same, in memory: a look goes through all of them.
+    places: Writable<DirectConn>,
     conn: Table<u64, Conn>,
     heads: Table<HeadKey, Heads>,
     direct_heads: Table<u32, Heads>,
@@ -34,8 +37,10 @@ pub struct Tables {
 
 impl Tables {
     pub(super) fn take(ebpf: &mut Ebpf) -> Result<Self, MapError> {
+        let direct: Table<u32, DirectConn> = Table::take(ebpf, "DIRECT_CONN")?;
         Ok(Self {
-            direct: Table::take(ebpf, "DIRECT_CONN")?,
+            places: direct.map_writable()?,
+            direct,
             conn: Table::take(ebpf, "CONN")?,
             heads: Table::take(ebpf, "HEADS")?,
             direct_heads: Table::take(ebpf, "DIRECT_HEADS")?,
@@ -110,7 +115,7 @@ impl Tables {
 
     /// Connections that the test admits.
     pub fn connections(&self, is_wanted: impl Fn(&Conn) -> bool) -> Result<Vec<(u64, Conn)>, MapError> {
-        let mut found = self.direct.map_writable()?.connections(&is_wanted);
+        let mut found = self.places.connections(&is_wanted);
         self.conn.for_each(|sock, conn| {
             if is_wanted(conn) {
                 found.push((*sock, *conn));
@@ -175,9 +180,8 @@ impl Tables {
     pub fn sweep_conns(&self, now_ns: u64, older_than: Duration) -> Result<usize, MapError> {
         let is_due = |conn: &Conn| !unanswered(conn) && is_older(now_ns, last_active(conn), older_than);
         let mut gone = sweep(&self.conn, |_, conn| is_due(conn))?;
-        let direct = self.direct.map_writable()?;
-        gone.iter().for_each(|(sock, _)| direct.replaced(*sock));
-        gone.extend(direct.connections(is_due).into_iter().filter(|(sock, _)| direct.remove(*sock)));
+        gone.iter().for_each(|(sock, _)| self.places.replaced(*sock));
+        gone.extend(self.places.connections(is_due).into_iter().filter(|(sock, _)| self.places.remove(*sock)));
         for (sock, conn) in gone.iter().filter(|(_, conn)| conn.flags & conn_flag::HEADS != 0) {
             for slot in 0..conn.requests.len() as u64 {
                 self.heads.delete(&HeadKey { sock: *sock, slot })?;

@@ -242,6 +242,9 @@ impl<L: Listener> Live<L> {
         self.node.note_slow(&slow, clock::monotonic_ns());
         if now.saturating_sub(self.last_second) >= SECOND_NS {
             self.last_second = now;
+            if now.saturating_sub(self.last_look) >= SECOND_NS {
+                self.kernel.flight.rest();
+            }
             let pods = self.node.late_pods();
             self.tell_facts(pods, now)?;
             self.count_opaque(now)?;

@@ -6,8 +6,6 @@ mod who;
 
 use std::net::{IpAddr, SocketAddr};
 
-use rustc_hash::FxHashSet;
-
 use super::{nodes::node_of, probe::KUBELETS};
 use crate::{
     event::{Event, HostFact},
@@ -67,8 +65,6 @@ pub(crate) struct Identity {
     pub(crate) conntrack: Recent<u32, Conntrack>,
     /// `ListenOverflows` and `ListenDrops` of a network namespace.
     pub(crate) listen_counts: Recent<u32, (u64, u64)>,
-    /// Namespaces whose listeners were asked for.
-    pub(crate) asked: FxHashSet<u32>,
 }
 
 /// A network namespace's local ports for connects, and the sockets that hold one of them.
@@ -105,7 +101,6 @@ impl Identity {
             local_ports: Recent::new(nodes * NAMESPACES),
             conntrack: Recent::new(nodes * NAMESPACES),
             listen_counts: Recent::new(nodes * NAMESPACES),
-            asked: FxHashSet::default(),
         }
     }
 

@@ -3,6 +3,7 @@
 
 use crate::event::Descriptors;
 
+use super::listeners;
 use super::proc::Proc;
 
 mod cgroup_files;
@@ -33,25 +34,14 @@ fn parse_limit(text: &str) -> Option<u64> {
 
 /// The process that owns the listening socket of a port, of those given.
 pub fn listener(proc: &Proc, pids: &[u32], port: u16) -> Option<u32> {
-    let inodes = |table: &str| listening_inodes(&proc.read(*pids.first()?, table).unwrap_or_default(), port);
-    let wanted: Vec<String> =
-        ["net/tcp", "net/tcp6"].into_iter().filter_map(inodes).flatten().map(|i| format!("socket:[{i}]")).collect();
+    let listeners = listeners::of_process(proc, *pids.first()?).ok()?;
+    let of_port = listeners.iter().filter(|listener| listener.port == port);
+    let wanted: Vec<String> = of_port.map(|listener| format!("socket:[{}]", listener.inode)).collect();
     pids.iter().copied().take(PROCESSES).find(|pid| {
         let descriptors = std::fs::read_dir(proc.path(*pid).join("fd")).into_iter().flatten().flatten();
         let mut targets = descriptors.take(DESCRIPTORS).filter_map(|entry| std::fs::read_link(entry.path()).ok());
         targets.any(|target| target.to_str().is_some_and(|target| wanted.iter().any(|wanted| wanted == target)))
     })
-}
-
-/// `sl local_address rem_address st tx:rx tr:when retrnsmt uid timeout inode`; state `0A` is LISTEN.
-fn listening_inodes(table: &str, port: u16) -> Option<Vec<u64>> {
-    let local = format!(":{port:04X}");
-    let inodes = table.lines().skip(1).filter_map(|line| {
-        let fields: Vec<&str> = line.split_ascii_whitespace().collect();
-        (fields.get(3) == Some(&"0A") && fields.get(1)?.ends_with(&local)).then_some(())?;
-        fields.get(9)?.parse().ok()
-    });
-    Some(inodes.collect())
 }
 
 /// Threads that run or wait for a CPU (`R`), and those that wait for something else.

@@ -4,7 +4,7 @@
 
 use std::{collections::VecDeque, net::SocketAddr};
 
-use rustc_hash::FxHashMap;
+use pace::{Pace, Subject};
 
 use super::{
     Correlator, Want,
@@ -16,28 +16,15 @@ use crate::{
     k8s::cgroup::parse_cgroup_path,
 };
 
+mod pace;
+
 /// A container runtime passes a line on within this, and the verdict comes after it.
 const LOG_NS: u64 = 100_000_000;
-/// The same is asked again after this,
-const AGAIN_NS: u64 = 250_000_000;
-/// and, while it goes on, after this at the latest: every failure has a reading near it.
-const LATEST_NS: u64 = NEAR_NS;
-/// What hasn't been asked for so long begins anew.
-const CALM_NS: u64 = 5_000_000_000;
 /// A ruleset is listed within this, and not at all after that.
 const RULE_NS: u64 = 500_000_000;
 const RULE_GONE_NS: u64 = 5_000_000_000;
-/// Listing a ruleset costs more, and rules stay.
-const RULE_AGAIN_NS: u64 = 30_000_000_000;
-/// Questions of a kind in one second: of what decides over a cause, and of logs, which tell more of it.
-const PER_SECOND: u32 = 128;
-/// And in ten minutes: answers are kept in capture files, and looking costs.
-const PER_PERIOD: u32 = 10_000;
-const PERIOD_NS: u64 = 600_000_000_000;
 const WAITING: usize = 200;
 const ANSWERS: usize = 1000;
-/// Containers whose looks were left out.
-const LEFT_OUT: usize = 4096;
 /// What was logged before a connect failed may tell why nobody listens.
 pub(super) const BEFORE_CONNECT_NS: u64 = 10_000_000_000;
 
@@ -45,17 +32,7 @@ pub(super) const BEFORE_CONNECT_NS: u64 = 10_000_000_000;
 #[derive(Debug, Default)]
 pub(crate) struct Inquiries {
     waiting: VecDeque<Waiting>,
-    asked: FxHashMap<Subject, Asked>,
-    /// The second that is counted, and what was asked in it, logs apart.
-    second: (Ktime, [u32; 2]),
-    /// The ten minutes that are counted, and what was asked in them.
-    period: (Ktime, u32),
-    /// Left unasked.
-    pub(crate) skipped: u64,
-    /// When resources of a container were last left unasked.
-    pub(super) left_out: FxHashMap<u64, Ktime>,
-    /// The same of a server that wasn't known.
-    pub(super) left_out_of_any: Option<Ktime>,
+    pub(super) pace: Pace,
     pub(super) resources: VecDeque<(Ktime, Resources)>,
     pub(super) logs: VecDeque<(Ktime, Log)>,
     rules: VecDeque<(Ktime, Rule)>,
@@ -83,23 +60,6 @@ enum Place {
     OtherEnd,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
-struct Asked {
-    at: Ktime,
-    /// In a row.
-    times: u32,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Subject {
-    /// A container and a process.
-    Resources(u64, u32),
-    /// A pod.
-    Log(String),
-    /// Namespace, hook and target of a dropped packet.
-    Rule(u32, String, SocketAddr),
-}
-
 impl Inquiries {
     /// Takes an answer.
     pub(super) fn learn(&mut self, at: Ktime, fact: &HostFact) {
@@ -120,48 +80,7 @@ impl Inquiries {
         self.resources.retain(|(at, _)| *at >= limit);
         self.logs.retain(|(at, _)| *at >= limit);
         self.rules.retain(|(at, _)| *at >= limit);
-        self.asked.retain(|_, asked| asked.at >= limit);
-        self.left_out.retain(|_, at| *at >= limit);
-    }
-
-    /// Resources aren't asked for: of that container, or of one that isn't known.
-    fn leave_out(&mut self, container: Option<u64>, now: Ktime) {
-        match container.filter(|key| self.left_out.len() < LEFT_OUT || self.left_out.contains_key(key)) {
-            Some(container) => _ = self.left_out.insert(container, now),
-            None => self.left_out_of_any = Some(now),
-        }
-    }
-
-    /// Whether to ask, now; counts what isn't asked for want of room.
-    fn admits(&mut self, subject: Subject, now: Ktime) -> bool {
-        let Asked { at, times } = self.asked.get(&subject).copied().unwrap_or_default();
-        let times = if now.saturating_sub(at) < CALM_NS { times } else { 0 };
-        let again = match subject {
-            Subject::Rule(..) => RULE_AGAIN_NS,
-            Subject::Log(_) => AGAIN_NS,
-            Subject::Resources(..) => LATEST_NS.min(AGAIN_NS << times.saturating_sub(1).min(8)),
-        };
-        if at != 0 && now.saturating_sub(at) < again {
-            return false;
-        }
-        if now / 1_000_000_000 != self.second.0 {
-            self.second = (now / 1_000_000_000, [0; 2]);
-        }
-        if now / PERIOD_NS != self.period.0 {
-            self.period = (now / PERIOD_NS, 0);
-        }
-        let asked = &mut self.second.1[usize::from(matches!(subject, Subject::Log(_)))];
-        if *asked >= PER_SECOND || self.period.1 >= PER_PERIOD {
-            self.skipped += 1;
-            if let Subject::Resources(container, _) = subject {
-                self.leave_out(Some(container), now);
-            }
-            return false;
-        }
-        *asked += 1;
-        self.period.1 += 1;
-        self.asked.insert(subject, Asked { at: now, times: times + 1 });
-        true
+        self.pace.expire(limit);
     }
 }
 
@@ -196,9 +115,9 @@ impl Correlator {
             return;
         }
         if self.inquiries.waiting.len() >= WAITING {
-            self.inquiries.skipped += 1;
+            self.inquiries.pace.skipped += 1;
             if place == Place::OtherEnd {
-                self.inquiries.leave_out(None, at);
+                self.inquiries.pace.leave_out(None, at);
             }
             return;
         }
@@ -257,12 +176,26 @@ impl Correlator {
     pub(super) fn inquire_last(&mut self, Unexamined { server, at }: &Unexamined) -> bool {
         let (subject, want) = self.resources_of_server(server);
         // Another verdict of this round may have asked.
-        let awaited = self.inquiries.asked.get(&subject).is_some_and(|asked| asked.at == self.now);
+        let awaited = self.inquiries.pace.has_asked(&subject, self.now);
         let asked = self.now.saturating_sub(*at) < NEAR_NS && (awaited || self.ask(subject, want));
         if asked && let Some((uid, container, from)) = self.log_of_server(server) {
             self.ask(Subject::Log(uid.clone()), Want::Log { uid, container, from, until: self.now });
         }
         asked
+    }
+
+    /// Nothing listens where a packet went: asks what does.
+    pub(super) fn inquire_listeners(&mut self, netns: u32) {
+        if netns != 0 {
+            self.ask(Subject::Listeners(netns), Want::Listeners { netns });
+        }
+    }
+
+    /// A packet was dropped in a network namespace that is no pod's: asks whose it is.
+    pub(super) fn inquire_netns(&mut self, netns: u32) {
+        if netns != 0 {
+            self.ask(Subject::Netns(netns), Want::Netns { netns });
+        }
     }
 
     /// A packet was dropped: asks which rule did it, if it was one and the packet a pod's.
@@ -272,7 +205,7 @@ impl Correlator {
         if !is_pod(flow.source) && !is_pod(flow.destination) || self.asks_rule(RULE_GONE_NS) {
             return;
         }
-        if self.inquiries.admits(Subject::Rule(flow.netns, flow.hook.clone(), flow.destination), self.now) {
+        if self.inquiries.pace.admits(Subject::Rule(flow.netns, flow.hook.clone(), flow.destination), self.now) {
             self.inquiries.rule_asked = Some(self.now);
             self.wants.push(Want::Rule(flow));
         }
@@ -287,10 +220,14 @@ impl Correlator {
         self.inquiries.rule_asked.filter(|_| self.asks_rule(RULE_NS))
     }
 
-    /// A listener's queue was full: asks what keeps its process from accepting.
+    /// A SYN wasn't answered: asks what the listeners had no room for and, of a full queue, what keeps its process from
+    /// accepting.
     pub(super) fn inquire_syn(&mut self, syn: &UnansweredSyn) {
         let UnansweredSyn { cgroup, netns, local, start_ns, accept_queue, accept_queue_max, .. } = *syn;
         let subject = Subject::Resources(self.identity.container_key(cgroup), 0);
+        if netns != 0 {
+            self.ask(Subject::ListenCounts(netns), Want::ListenCounts { netns });
+        }
         if accept_queue > accept_queue_max {
             self.ask(subject, Want::Resources { cgroup, tgid: 0, netns, port: local.port(), since: start_ns });
         }
@@ -328,7 +265,7 @@ impl Correlator {
 
     /// Whether it was asked.
     fn ask(&mut self, subject: Subject, want: Want) -> bool {
-        let admitted = self.inquiries.admits(subject, self.now);
+        let admitted = self.inquiries.pace.admits(subject, self.now);
         if admitted {
             self.wants.push(want);
         }
@@ -367,33 +304,5 @@ impl Correlator {
 
     pub(super) fn pod_uid(&self, cgroup: u64) -> Option<String> {
         parse_cgroup_path(self.identity.path_of(cgroup)?)?.pod_uid
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const MS: u64 = 1_000_000;
-
-    #[test]
-    fn what_goes_on_failing_is_looked_at_less_often_but_every_second() {
-        let mut inquiries = Inquiries::default();
-        let asked = (1000..10_000).filter(|ms| inquiries.admits(Subject::Resources(1, 2), ms * MS));
-        assert_eq!(asked.take(6).collect::<Vec<_>>(), [1000, 1250, 1750, 2750, 3750, 4750]);
-        assert_eq!(inquiries.skipped, 0);
-        assert!(inquiries.admits(Subject::Resources(1, 2), 20_000 * MS));
-        assert!(inquiries.admits(Subject::Resources(1, 2), 20_250 * MS));
-    }
-
-    #[test]
-    fn looks_are_bounded_and_those_left_out_are_their_containers() {
-        let mut inquiries = Inquiries::default();
-        let admitted = (0..200).filter(|container| inquiries.admits(Subject::Resources(*container, 0), MS)).count();
-        assert_eq!((admitted, inquiries.skipped), (128, 72));
-        assert!(inquiries.admits(Subject::Log("pod".into()), MS), "logs don't displace them, nor they logs");
-        assert_eq!(inquiries.left_out.get(&127), None);
-        assert_eq!(inquiries.left_out.get(&128), Some(&MS));
-        assert!(inquiries.admits(Subject::Resources(128, 0), 1000 * MS), "another second");
     }
 }
