@@ -283,8 +283,7 @@ impl Correlator {
             }
             // Another thread of the same process may have asked for the other address family, or the next search domain.
             Call::Lookup(failed) => {
-                let again = self.window.lookups.fold(failed.start_ns, until, |c| c == failed.cgroup);
-                again.iter().any(|l| !l.failed() && l.name == failed.name && l.actor.tgid == failed.actor.tgid)
+                self.window.lookups.resolved(failed, until, |actor| actor.tgid == failed.actor.tgid)
             }
         }
     }

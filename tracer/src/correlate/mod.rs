@@ -310,11 +310,12 @@ impl Correlator {
                 let namespace = self.identity.who(&self.snapshot, dns.cgroup, None).namespace;
                 // A query that is merely open at a look may still be answered.
                 let given_up = dns.rcode.is_some() || at.saturating_sub(dns.start_ns) >= UNANSWERED_NS;
-                if dns.role == Role::Client && dns.rcode != Some(0) && given_up {
-                    let number = lookup::number(&dns);
-                    self.symptom(Symptom::Lookup { cgroup: dns.cgroup, number }, at);
+                let cgroup = dns.cgroup;
+                let failed = dns.role == Role::Client && dns.rcode != Some(0) && given_up;
+                let added = self.window.lookups.add(dns, namespace.as_deref());
+                if let Some(sequence) = added.filter(|_| failed) {
+                    self.symptom(Symptom::Lookup { cgroup, sequence }, at);
                 }
-                self.window.lookups.add(dns, namespace.as_deref());
             }
             Event::Process(process) => {
                 self.window.processes.push((at, process));

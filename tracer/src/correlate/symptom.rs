@@ -41,10 +41,10 @@ pub(crate) enum Symptom {
     Connect(Id),
     Attempt(Id),
     End(Id),
-    /// A DNS transaction: whose, and its number.
+    /// A DNS transaction: whose, and which.
     Lookup {
         cgroup: u64,
-        number: u64,
+        sequence: u64,
     },
 }
 
@@ -120,8 +120,8 @@ impl Correlator {
             Symptom::Connect(id) => self.window.connects.get(*id).cloned().map(Call::Connect),
             Symptom::Attempt(id) => self.window.attempts.get(*id).cloned().map(|(at, x)| Call::Attempt(at, x)),
             Symptom::End(id) => self.window.signals.get(*id).cloned().map(|(at, x)| Call::End(at, x)),
-            Symptom::Lookup { cgroup, number } => {
-                let lookup = self.window.lookups.of(*cgroup, *number, LOOKUP_NS, self.now);
+            Symptom::Lookup { cgroup, sequence } => {
+                let lookup = self.window.lookups.of(*cgroup, *sequence, LOOKUP_NS, self.now);
                 lookup.filter(Lookup::failed).map(Call::Lookup)
             }
         };
@@ -228,16 +228,12 @@ impl Correlator {
         if !self.finishing && self.now < call.end() + QUIET_NS {
             return Decision::Later((call.end() + QUIET_NS).max(self.now + AGAIN_NS));
         }
-        if self.healed(&call, self.now) || self.resolved_later(&call) {
-            return Decision::Done;
-        }
-        Decision::Tell(Box::new(call))
-    }
-
-    fn resolved_later(&self, call: &Call) -> bool {
-        let Call::Lookup(failed) = call else { return false };
-        let later = self.window.lookups.fold(failed.start_ns, self.now, |c| c == failed.cgroup);
-        later.iter().any(|l| l.name == failed.name && !l.failed())
+        let healed = match &call {
+            // Whoever asks in the container.
+            Call::Lookup(failed) => self.window.lookups.resolved(failed, self.now, |_| true),
+            call => self.healed(call, self.now),
+        };
+        if healed { Decision::Done } else { Decision::Tell(Box::new(call)) }
     }
 
     /// The client left before it can be said to have given up.

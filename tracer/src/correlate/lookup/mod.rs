@@ -8,14 +8,18 @@ use rustc_hash::FxHashMap;
 use crate::event::{Actor, Dns, Ktime, Role};
 
 mod name;
+#[cfg(test)]
+mod tests;
 
 /// Queries of one lookup come close together; a resolver's retry waits up to its timeout (5 s by default).
 const GAP_NS: u64 = 6_000_000_000;
 const BOUND: usize = 20_000;
 /// Transactions are told by their end: of a failed request that was answered or given up then, those of the last seconds.
 const LATE_NS: u64 = 10_000_000_000;
-/// Of one cgroup, looked through for what belongs to a transaction; and lookups that it may belong to, the latest.
+/// Transactions of one cgroup that are looked through for those of the same lookup, and how many it may have on each side.
 const NEAR: usize = 4096;
+const SIDE: usize = 64;
+/// Lookups that a transaction may belong to, the latest.
 const LATEST: usize = 256;
 /// Questions of one lookup that are told apart: six search domains (the most that resolv.conf(5) takes), twice.
 const QUESTIONS: usize = 16;
@@ -63,6 +67,7 @@ pub(crate) struct Lookup {
 
 #[derive(Clone, Debug)]
 struct Transaction {
+    sequence: u64,
     dns: Dns,
     base: String,
     /// Of the name's first label, which all expansions share.
@@ -77,12 +82,20 @@ struct Asked {
     unanswered: usize,
 }
 
+impl Asked {
+    /// Those begun since then, the newest first, and some before.
+    fn since(&self, from: Ktime) -> impl Iterator<Item = &Transaction> {
+        self.items.iter().rev().take_while(move |t| t.dns.end_ns.saturating_add(LATE_NS) >= from)
+    }
+}
+
 /// Recent transactions, and the queries that reached a resolver here without being answered.
 #[derive(Debug, Default)]
 pub(crate) struct Lookups {
     by_cgroup: FxHashMap<u64, Asked>,
     /// The cgroups of all transactions, as they were told.
     order: VecDeque<u64>,
+    last: u64,
     unanswered: VecDeque<Dns>,
     /// Forgotten because the bound was reached, not because of age.
     pub(crate) overflowed: u64,
@@ -94,8 +107,9 @@ pub(crate) fn number(dns: &Dns) -> u64 {
 }
 
 impl Lookups {
-    /// Adds a transaction; one that was still unanswered at an earlier look is replaced.
-    pub(crate) fn add(&mut self, dns: Dns, namespace: Option<&str>) {
+    /// Adds a transaction; one that was still unanswered at an earlier look is replaced. A client's can be asked for by the
+    /// number returned.
+    pub(crate) fn add(&mut self, dns: Dns, namespace: Option<&str>) -> Option<u64> {
         let same = |other: &Dns| {
             other.start_ns == dns.start_ns
                 && other.local == dns.local
@@ -107,7 +121,7 @@ impl Lookups {
             if dns.rcode.is_none() {
                 if let Some(known) = self.unanswered.iter_mut().rev().take(NEAR).find(|d| same(d)) {
                     *known = dns;
-                    return;
+                    return None;
                 }
                 self.unanswered.push_back(dns);
                 if self.unanswered.len() > BOUND {
@@ -115,7 +129,7 @@ impl Lookups {
                     self.overflowed += 1;
                 }
             }
-            return;
+            return None;
         }
         let asked = self.by_cgroup.entry(dns.cgroup).or_default();
         if (asked.unanswered > 0 || dns.rcode.is_none())
@@ -126,15 +140,18 @@ impl Lookups {
                 asked.unanswered -= usize::from(dns.rcode.is_some());
                 known.dns = dns;
             }
-            return;
+            return Some(known.sequence);
         }
+        self.last += 1;
+        let (sequence, base, label) = (self.last, base(&dns.name, namespace), label(&dns.name));
         asked.unanswered += usize::from(dns.rcode.is_none());
         self.order.push_back(dns.cgroup);
-        asked.items.push_back(Transaction { base: base(&dns.name, namespace), label: label(&dns.name), dns });
+        asked.items.push_back(Transaction { sequence, dns, base, label });
         if self.order.len() > BOUND {
             self.forget_oldest();
             self.overflowed += 1;
         }
+        Some(sequence)
     }
 
     fn forget_oldest(&mut self) {
@@ -162,8 +179,7 @@ impl Lookups {
     pub(crate) fn fold(&self, from: Ktime, until: Ktime, mut of: impl FnMut(u64) -> bool) -> Vec<Lookup> {
         let mut found = Vec::new();
         for (_, asked) in self.by_cgroup.iter().filter(|(cgroup, _)| of(**cgroup)) {
-            let recent = asked.items.iter().rev().take_while(|t| t.dns.end_ns.saturating_add(LATE_NS) >= from);
-            let begun = recent.filter(|t| (from..=until).contains(&t.dns.start_ns));
+            let begun = asked.since(from).filter(|t| (from..=until).contains(&t.dns.start_ns));
             found.extend(folded(begun, until));
         }
         found.sort_by_key(|lookup: &Lookup| (lookup.start_ns, lookup.cgroup));
@@ -171,18 +187,43 @@ impl Lookups {
     }
 
     /// The lookup that a transaction belongs to, as it stands now; of those begun within a time of it.
-    pub(crate) fn of(&self, cgroup: u64, wanted: u64, within: u64, now: Ktime) -> Option<Lookup> {
-        let asked = self.by_cgroup.get(&cgroup)?;
-        let near = || asked.items.iter().rev().take(NEAR);
-        let Transaction { dns, label, .. } = near().find(|t| number(&t.dns) == wanted)?;
-        let alike = near().filter(|t| t.label == *label && t.dns.start_ns.abs_diff(dns.start_ns) <= within);
-        folded(alike, now).into_iter().find(|lookup| lookup.numbers.contains(&wanted))
+    pub(crate) fn of(&self, cgroup: u64, sequence: u64, within: u64, now: Ktime) -> Option<Lookup> {
+        let items = &self.by_cgroup.get(&cgroup)?.items;
+        let at = items.binary_search_by_key(&sequence, |t| t.sequence).ok()?;
+        let wanted = &items[at];
+        let alike = |t: &&Transaction| {
+            t.label == wanted.label
+                && t.dns.start_ns.abs_diff(wanted.dns.start_ns) <= within
+                && is_one(t.dns.actor, wanted.dns.actor)
+        };
+        let mut found: Vec<_> = items.range(at + 1..).take(NEAR).filter(alike).take(SIDE).collect();
+        found.reverse();
+        found.push(wanted);
+        found.extend(items.range(..at).rev().take(NEAR).filter(alike).take(SIDE));
+        let number = number(&wanted.dns);
+        folded(found.into_iter(), now).into_iter().find(|lookup| lookup.numbers.contains(&number))
+    }
+
+    /// Whether the same name was resolved in a query of that container's since the lookup began, by whom the test admits.
+    pub(crate) fn resolved(&self, failed: &Lookup, until: Ktime, by: impl Fn(Actor) -> bool) -> bool {
+        let label = label(&failed.name);
+        let since = self.by_cgroup.get(&failed.cgroup).into_iter().flat_map(|asked| asked.since(failed.start_ns));
+        since.filter(|t| t.label == label && t.dns.rcode == Some(0) && by(t.dns.actor)).any(|t| {
+            (failed.start_ns..=until).contains(&t.dns.start_ns)
+                && t.dns.end_ns <= until.saturating_add(GRACE_NS)
+                && (t.base == failed.name || extends(&t.base, &failed.name))
+        })
     }
 
     /// A query of that lookup which a resolver here received and didn't answer.
     pub(crate) fn reached(&self, lookup: &Lookup) -> Option<&Dns> {
         self.unanswered.iter().rev().find(|d| lookup.clients.contains(&d.remote))
     }
+}
+
+/// A resolver library asks in its caller's thread; other threads want other lookups.
+fn is_one(a: Actor, b: Actor) -> bool {
+    a == b || a.tid == 0 || b.tid == 0
 }
 
 /// Lookups of one cgroup's transactions, which come the newest first.
@@ -199,12 +240,11 @@ fn folded<'a>(transactions: impl Iterator<Item = &'a Transaction>, until: Ktime)
         };
         let same = |l: &&mut Lookup| {
             dns.start_ns.saturating_sub(l.end_ns) < GAP_NS
-                // A resolver library asks in its caller's thread; other threads want other lookups.
-                && (l.actor == dns.actor || l.actor.tid == 0 || dns.actor.tid == 0)
+                && is_one(l.actor, dns.actor)
                 && (l.name == *base || extends(base, &l.name) || extends(&l.name, base))
-                && !l.knew(dns)
         };
-        match found.iter_mut().rev().take(LATEST).find(same) {
+        // Who asks again what was answered looks up anew.
+        match found.iter_mut().rev().take(LATEST).find(same).filter(|lookup| !lookup.knew(dns)) {
             Some(lookup) => lookup.merge(dns, base, outcome, until),
             None => found.push(Lookup {
                 cgroup: dns.cgroup,
@@ -226,7 +266,7 @@ fn folded<'a>(transactions: impl Iterator<Item = &'a Transaction>, until: Ktime)
 }
 
 impl Lookup {
-    /// The question had its answer before this query: whoever asks again looks up anew.
+    /// The question had its answer before this query.
     fn knew(&self, dns: &Dns) -> bool {
         self.questions.iter().any(|q| {
             q.end_ns <= dns.start_ns
@@ -288,84 +328,5 @@ impl Lookup {
 impl Question {
     fn new(dns: &Dns, outcome: LookupOutcome) -> Self {
         Self { name: dns.name.clone(), query_type: dns.query_type.clone(), outcome, end_ns: dns.end_ns }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn query(port: u16, start_ns: Ktime, name: &str, query_type: &str, rcode: Option<u8>) -> Dns {
-        Dns {
-            role: Role::Client,
-            netns: 1,
-            cgroup: 7,
-            local: SocketAddr::from(([10, 1, 0, 5], port)),
-            remote: SocketAddr::from(([10, 96, 0, 10], 53)),
-            actor: Actor { tgid: 9, tid: 9 },
-            comm: "app".to_owned(),
-            start_ns,
-            end_ns: start_ns + 10_000_000,
-            transmissions: 1,
-            tcp: false,
-            name: name.to_owned(),
-            query_type: query_type.to_owned(),
-            rcode,
-            addresses: vec![],
-        }
-    }
-
-    #[test]
-    fn expansions_and_retries_are_one_lookup() {
-        let mut lookups = Lookups::default();
-        for (port, at, name, kind, rcode) in [
-            (1, 0, "cartt.shop.svc.cluster.local", "A", None),
-            (2, 1_000_000_000, "cartt.shop.svc.cluster.local", "A", Some(3)),
-            (2, 1_000_000_000, "cartt.shop.svc.cluster.local", "AAAA", Some(3)),
-            (3, 1_020_000_000, "cartt", "A", Some(3)),
-        ] {
-            lookups.add(query(port, at, name, kind, rcode), Some("shop"));
-        }
-        let found = lookups.fold(0, Ktime::MAX, |cgroup| cgroup == 7);
-        assert_eq!(found.len(), 1);
-        let lookup = &found[0];
-        assert_eq!((lookup.name.as_str(), lookup.questions.len(), lookup.retries()), ("cartt", 3, 1));
-        assert_eq!(lookup.outcome, LookupOutcome::NoSuchName);
-        assert_eq!((lookup.wasted_ms(), lookup.clients.len()), (1030, 3));
-    }
-
-    #[test]
-    fn what_was_answered_and_is_asked_again_is_another_lookup() {
-        let mut lookups = Lookups::default();
-        let silent = query(2, 1_000_000_000, "cart.shop.svc.cluster.local", "A", None);
-        for dns in [
-            query(1, 0, "cart.shop.svc.cluster.local", "A", Some(0)),
-            query(1, 0, "cart.shop.svc.cluster.local", "AAAA", Some(0)),
-            silent.clone(),
-            query(2, 1_000_000_000, "cart.shop.svc.cluster.local", "AAAA", None),
-        ] {
-            lookups.add(dns, Some("shop"));
-        }
-        let outcomes = |lookups: &Lookups| -> Vec<_> {
-            lookups.fold(0, Ktime::MAX, |_| true).iter().map(|l| (l.outcome, l.questions.len())).collect()
-        };
-        assert_eq!(outcomes(&lookups), [(LookupOutcome::Answered, 2), (LookupOutcome::Timeout, 2)]);
-        let found = lookups.of(7, number(&silent), 15_000_000_000, 7_000_000_000).unwrap();
-        assert_eq!((found.outcome, found.start_ns), (LookupOutcome::Timeout, silent.start_ns));
-        // What is answered after all, or by another server, is that lookup still.
-        lookups.add(Dns { rcode: Some(0), ..silent }, Some("shop"));
-        assert_eq!(outcomes(&lookups), [(LookupOutcome::Answered, 2), (LookupOutcome::Answered, 2)]);
-    }
-
-    #[test]
-    fn what_is_old_or_too_much_is_forgotten() {
-        let mut lookups = Lookups::default();
-        for n in 0..BOUND as u64 + 10 {
-            lookups.add(Dns { cgroup: n % 3, ..query(1, n, &format!("name-{n}"), "A", None) }, None);
-        }
-        assert_eq!((lookups.order.len(), lookups.overflowed), (BOUND, 10));
-        assert_eq!(lookups.fold(0, Ktime::MAX, |_| true).len(), BOUND);
-        lookups.expire(Ktime::MAX);
-        assert!(lookups.order.is_empty() && lookups.by_cgroup.is_empty());
     }
 }

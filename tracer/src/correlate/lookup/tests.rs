@@ -1,0 +1,73 @@
+//! Lookups out of transactions.
+
+use super::*;
+
+fn query(port: u16, start_ns: Ktime, name: &str, query_type: &str, rcode: Option<u8>) -> Dns {
+    Dns {
+        role: Role::Client,
+        netns: 1,
+        cgroup: 7,
+        local: SocketAddr::from(([10, 1, 0, 5], port)),
+        remote: SocketAddr::from(([10, 96, 0, 10], 53)),
+        actor: Actor { tgid: 9, tid: 9 },
+        comm: "app".to_owned(),
+        start_ns,
+        end_ns: start_ns + 10_000_000,
+        transmissions: 1,
+        tcp: false,
+        name: name.to_owned(),
+        query_type: query_type.to_owned(),
+        rcode,
+        addresses: vec![],
+    }
+}
+
+#[test]
+fn expansions_and_retries_are_one_lookup() {
+    let mut lookups = Lookups::default();
+    for (port, at, name, kind, rcode) in [
+        (1, 0, "cartt.shop.svc.cluster.local", "A", None),
+        (2, 1_000_000_000, "cartt.shop.svc.cluster.local", "A", Some(3)),
+        (2, 1_000_000_000, "cartt.shop.svc.cluster.local", "AAAA", Some(3)),
+        (3, 1_020_000_000, "cartt", "A", Some(3)),
+    ] {
+        lookups.add(query(port, at, name, kind, rcode), Some("shop"));
+    }
+    let found = lookups.fold(0, Ktime::MAX, |cgroup| cgroup == 7);
+    assert_eq!(found.len(), 1);
+    let lookup = &found[0];
+    assert_eq!((lookup.name.as_str(), lookup.questions.len(), lookup.retries()), ("cartt", 3, 1));
+    assert_eq!(lookup.outcome, LookupOutcome::NoSuchName);
+    assert_eq!((lookup.wasted_ms(), lookup.clients.len()), (1030, 3));
+}
+
+#[test]
+fn what_was_answered_and_is_asked_again_is_another_lookup() {
+    let mut lookups = Lookups::default();
+    let silent = query(2, 1_000_000_000, "cart.shop.svc.cluster.local", "A", None);
+    lookups.add(query(1, 0, "cart.shop.svc.cluster.local", "A", Some(0)), Some("shop"));
+    lookups.add(query(1, 0, "cart.shop.svc.cluster.local", "AAAA", Some(0)), Some("shop"));
+    let sequence = lookups.add(silent.clone(), Some("shop")).unwrap();
+    lookups.add(query(2, 1_000_000_000, "cart.shop.svc.cluster.local", "AAAA", None), Some("shop"));
+    let outcomes = |lookups: &Lookups| -> Vec<_> {
+        lookups.fold(0, Ktime::MAX, |_| true).iter().map(|l| (l.outcome, l.questions.len())).collect()
+    };
+    assert_eq!(outcomes(&lookups), [(LookupOutcome::Answered, 2), (LookupOutcome::Timeout, 2)]);
+    let found = lookups.of(7, sequence, 15_000_000_000, 7_000_000_000).unwrap();
+    assert_eq!((found.outcome, found.start_ns), (LookupOutcome::Timeout, silent.start_ns));
+    // What is answered after all, or by another server, is that lookup still.
+    lookups.add(Dns { rcode: Some(0), ..silent }, Some("shop"));
+    assert_eq!(outcomes(&lookups), [(LookupOutcome::Answered, 2), (LookupOutcome::Answered, 2)]);
+}
+
+#[test]
+fn what_is_old_or_too_much_is_forgotten() {
+    let mut lookups = Lookups::default();
+    for n in 0..BOUND as u64 + 10 {
+        lookups.add(Dns { cgroup: n % 3, ..query(1, n, &format!("name-{n}"), "A", None) }, None);
+    }
+    assert_eq!((lookups.order.len(), lookups.overflowed), (BOUND, 10));
+    assert_eq!(lookups.fold(0, Ktime::MAX, |_| true).len(), BOUND);
+    lookups.expire(Ktime::MAX);
+    assert!(lookups.order.is_empty() && lookups.by_cgroup.is_empty());
+}
