@@ -1,9 +1,13 @@
 //! One logical DNS lookup out of its queries: search-path expansions, A beside AAAA, retries.
 
-use std::{collections::VecDeque, net::SocketAddr};
+use std::{
+    collections::VecDeque,
+    hash::{BuildHasher as _, BuildHasherDefault},
+    net::SocketAddr,
+};
 
 use name::{base, extends, label};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHasher};
 
 use crate::event::{Actor, Dns, Ktime, Role};
 
@@ -76,16 +80,16 @@ struct Transaction {
 
 /// Transactions of one cgroup, as they were told.
 #[derive(Debug, Default)]
-struct Asked {
-    items: VecDeque<Transaction>,
-    /// Without an answer so far.
-    unanswered: usize,
-}
+struct Asked(VecDeque<Transaction>);
 
 impl Asked {
     /// Those begun since then, the newest first, and some before.
     fn since(&self, from: Ktime) -> impl Iterator<Item = &Transaction> {
-        self.items.iter().rev().take_while(move |t| t.dns.end_ns.saturating_add(LATE_NS) >= from)
+        self.0.iter().rev().take_while(move |t| t.dns.end_ns.saturating_add(LATE_NS) >= from)
+    }
+
+    fn place(&self, sequence: u64) -> Option<usize> {
+        self.0.binary_search_by_key(&sequence, |t| t.sequence).ok()
     }
 }
 
@@ -96,7 +100,11 @@ pub(crate) struct Lookups {
     /// The cgroups of all transactions, as they were told.
     order: VecDeque<u64>,
     last: u64,
-    unanswered: VecDeque<Dns>,
+    /// Sequence numbers by [`key`]: what is unanswered is told again with every look.
+    known: FxHashMap<u64, u64>,
+    /// What reached a resolver, by [`key`], and in which order.
+    received: FxHashMap<u64, Dns>,
+    received_order: VecDeque<u64>,
     /// Forgotten because the bound was reached, not because of age.
     pub(crate) overflowed: u64,
 }
@@ -106,47 +114,43 @@ pub(crate) fn number(dns: &Dns) -> u64 {
     dns.start_ns.rotate_left(21) ^ dns.cgroup ^ u64::from(dns.local.port())
 }
 
+/// The same for a transaction that is told twice, and for no other.
+fn key(dns: &Dns) -> u64 {
+    let Dns { role, start_ns, cgroup, local, name, query_type, .. } = dns;
+    BuildHasherDefault::<FxHasher>::default().hash_one((*role as u8, start_ns, cgroup, local, name, query_type))
+}
+
 impl Lookups {
     /// Adds a transaction; one that was still unanswered at an earlier look is replaced. A client's can be asked for by the
     /// number returned.
     pub(crate) fn add(&mut self, dns: Dns, namespace: Option<&str>) -> Option<u64> {
-        let same = |other: &Dns| {
-            other.start_ns == dns.start_ns
-                && other.local == dns.local
-                && other.cgroup == dns.cgroup
-                && other.name == dns.name
-                && other.query_type == dns.query_type
-        };
+        let key = key(&dns);
         if dns.role == Role::Server {
-            if dns.rcode.is_none() {
-                if let Some(known) = self.unanswered.iter_mut().rev().take(NEAR).find(|d| same(d)) {
-                    *known = dns;
-                    return None;
-                }
-                self.unanswered.push_back(dns);
-                if self.unanswered.len() > BOUND {
-                    self.unanswered.pop_front();
+            if dns.rcode.is_none() && self.received.insert(key, dns).is_none() {
+                self.received_order.push_back(key);
+                if self.received_order.len() > BOUND {
+                    self.forget_oldest_received();
                     self.overflowed += 1;
                 }
             }
             return None;
         }
         let asked = self.by_cgroup.entry(dns.cgroup).or_default();
-        if (asked.unanswered > 0 || dns.rcode.is_none())
-            && let Some(known) = asked.items.iter_mut().rev().take(NEAR).find(|t| same(&t.dns))
+        if let Some(sequence) = self.known.get(&key)
+            && let Some(place) = asked.place(*sequence)
         {
             // An answer is final.
+            let known = &mut asked.0[place];
             if known.dns.rcode.is_none() {
-                asked.unanswered -= usize::from(dns.rcode.is_some());
                 known.dns = dns;
             }
-            return Some(known.sequence);
+            return Some(*sequence);
         }
         self.last += 1;
         let (sequence, base, label) = (self.last, base(&dns.name, namespace), label(&dns.name));
-        asked.unanswered += usize::from(dns.rcode.is_none());
+        self.known.insert(key, sequence);
         self.order.push_back(dns.cgroup);
-        asked.items.push_back(Transaction { sequence, dns, base, label });
+        asked.0.push_back(Transaction { sequence, dns, base, label });
         if self.order.len() > BOUND {
             self.forget_oldest();
             self.overflowed += 1;
@@ -157,21 +161,28 @@ impl Lookups {
     fn forget_oldest(&mut self) {
         let Some(cgroup) = self.order.pop_front() else { return };
         let Some(asked) = self.by_cgroup.get_mut(&cgroup) else { return };
-        if let Some(oldest) = asked.items.pop_front() {
-            asked.unanswered -= usize::from(oldest.dns.rcode.is_none());
+        if let Some(oldest) = asked.0.pop_front() {
+            self.known.remove(&key(&oldest.dns));
         }
-        if asked.items.is_empty() {
+        if asked.0.is_empty() {
             self.by_cgroup.remove(&cgroup);
         }
     }
 
+    fn forget_oldest_received(&mut self) {
+        if let Some(key) = self.received_order.pop_front() {
+            self.received.remove(&key);
+        }
+    }
+
     pub(crate) fn expire(&mut self, limit: Ktime) {
-        let oldest = |of: &Self| of.by_cgroup.get(of.order.front()?)?.items.front().map(|t| t.dns.end_ns);
+        let oldest = |of: &Self| of.by_cgroup.get(of.order.front()?)?.0.front().map(|t| t.dns.end_ns);
         while oldest(self).is_some_and(|end| end < limit) {
             self.forget_oldest();
         }
-        while self.unanswered.front().is_some_and(|d| d.end_ns < limit) {
-            self.unanswered.pop_front();
+        let oldest = |of: &Self| of.received.get(of.received_order.front()?).map(|dns| dns.end_ns);
+        while oldest(self).is_some_and(|end| end < limit) {
+            self.forget_oldest_received();
         }
     }
 
@@ -188,8 +199,8 @@ impl Lookups {
 
     /// The lookup that a transaction belongs to, as it stands now; of those begun within a time of it.
     pub(crate) fn of(&self, cgroup: u64, sequence: u64, within: u64, now: Ktime) -> Option<Lookup> {
-        let items = &self.by_cgroup.get(&cgroup)?.items;
-        let at = items.binary_search_by_key(&sequence, |t| t.sequence).ok()?;
+        let asked = self.by_cgroup.get(&cgroup)?;
+        let (items, at) = (&asked.0, asked.place(sequence)?);
         let wanted = &items[at];
         let alike = |t: &&Transaction| {
             t.label == wanted.label
@@ -217,7 +228,8 @@ impl Lookups {
 
     /// A query of that lookup which a resolver here received and didn't answer.
     pub(crate) fn reached(&self, lookup: &Lookup) -> Option<&Dns> {
-        self.unanswered.iter().rev().find(|d| lookup.clients.contains(&d.remote))
+        let newest_first = self.received_order.iter().rev().filter_map(|key| self.received.get(key));
+        { newest_first }.find(|dns| lookup.clients.contains(&dns.remote))
     }
 }
 

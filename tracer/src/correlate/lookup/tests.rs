@@ -69,5 +69,5 @@ fn what_is_old_or_too_much_is_forgotten() {
     assert_eq!((lookups.order.len(), lookups.overflowed), (BOUND, 10));
     assert_eq!(lookups.fold(0, Ktime::MAX, |_| true).len(), BOUND);
     lookups.expire(Ktime::MAX);
-    assert!(lookups.order.is_empty() && lookups.by_cgroup.is_empty());
+    assert!(lookups.order.is_empty() && lookups.by_cgroup.is_empty() && lookups.known.is_empty());
 }
