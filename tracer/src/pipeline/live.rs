@@ -36,8 +36,9 @@ const BATCH: usize = 4096;
 const LAST_BATCHES: usize = 64;
 /// Time passes for the core in such steps.
 const TICK_NS: Ktime = 100_000_000;
-/// Between two looks at the maps.
+/// Between two looks at the maps; where there is much to see, so many times as long as a look takes, and a tick at most.
 const LOOK_NS: Ktime = 20_000_000;
+const LOOK_SHARE: Ktime = 10;
 const SECOND_NS: Ktime = 1_000_000_000;
 /// Between two looks for connections whose end was missed.
 const IDLE_NS: Ktime = 30 * SECOND_NS;
@@ -76,6 +77,7 @@ pub struct Live<L> {
     last_idle: Ktime,
     last_look: Ktime,
     look_wanted: bool,
+    look_pause: Ktime,
     opaque: FxHashMap<(u64, u32), Ktime>,
 }
 
@@ -130,6 +132,7 @@ impl<L: Listener> Live<L> {
             last_idle: now,
             last_look: 0,
             look_wanted: false,
+            look_pause: LOOK_NS,
             opaque: FxHashMap::default(),
         };
         live.feed.listener().ready(&ready).map_err(PipelineError::Output)?;
@@ -151,7 +154,7 @@ impl<L: Listener> Live<L> {
         let stop = stop.requested();
         tokio::pin!(stop);
         loop {
-            let pause = Duration::from_nanos(if self.look_wanted { LOOK_NS } else { TICK_NS });
+            let pause = Duration::from_nanos(if self.look_wanted { self.look_pause } else { TICK_NS });
             tokio::select! {
                 biased;
                 () = &mut stop => break,
@@ -290,7 +293,7 @@ impl<L: Listener> Live<L> {
             }
             let facts = self.node.answer(&wants, clock::monotonic_ns());
             let now = clock::monotonic_ns();
-            let look = self.look_wanted && now.saturating_sub(self.last_look) >= LOOK_NS;
+            let look = self.look_wanted && now.saturating_sub(self.last_look) >= self.look_pause;
             if facts.is_empty() && !look {
                 break;
             }
@@ -299,6 +302,8 @@ impl<L: Listener> Live<L> {
                 (self.look_wanted, self.last_look) = (false, now);
                 let records = sweep::look(&mut self.kernel, &mut self.losses, now)?;
                 self.tell(records)?;
+                let took = clock::monotonic_ns().saturating_sub(now);
+                self.look_pause = (took * LOOK_SHARE).clamp(LOOK_NS, TICK_NS);
             }
         }
         Ok(())
