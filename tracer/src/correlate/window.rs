@@ -73,11 +73,28 @@ pub(crate) struct Activity {
     pub(crate) outbound: VecDeque<Id>,
 }
 
+/// What both ends of a hop tell alike whatever the client's address: sequence and acknowledgement number, request line.
+type Head = (u32, u32, u64);
+
+fn head(exchange: &Exchange) -> Option<Head> {
+    exchange.request.as_ref().map(|head| (exchange.seq, exchange.ack, head.line_hash))
+}
+
+/// Exchanges that begin alike.
+#[derive(Debug, Default)]
+struct Alike {
+    /// The last of each role.
+    ids: [Option<Id>; 2],
+    /// There were several.
+    several: [bool; 2],
+}
+
 /// The sliding window.
 #[derive(Debug)]
 pub(crate) struct Window {
     pub(crate) exchanges: Log<Exchange>,
     hops: FxHashMap<(SocketAddr, u32), [Option<Id>; 2]>,
+    heads: FxHashMap<Head, Alike>,
     activity: FxHashMap<u64, Activity>,
     /// Requests and connects that were open at the last look.
     pub(crate) open: Vec<Exchange>,
@@ -104,6 +121,7 @@ impl Default for Window {
         Self {
             exchanges: Log::new(EXCHANGES),
             hops: FxHashMap::default(),
+            heads: FxHashMap::default(),
             activity: FxHashMap::default(),
             open: Vec::new(),
             open_connects: Vec::new(),
@@ -135,12 +153,18 @@ impl Window {
     pub(crate) fn exchange(&mut self, container: u64, exchange: Exchange) -> Id {
         let key = exchange.hop_key();
         let role = exchange.role;
+        let (head, conn) = (head(&exchange), exchange.conn);
         let (id, gone) = self.exchanges.push(exchange);
         if let Some((old, exchange)) = gone {
             self.forgotten_until = self.forgotten_until.max(Some(exchange.end_ns));
             self.forget(old, &exchange);
         }
         self.hops.entry(key).or_default()[side(role)] = Some(id);
+        if let Some(head) = head {
+            let alike = self.heads.entry(head).or_default();
+            let known = alike.ids[side(role)].replace(id).and_then(|known| self.exchanges.get(known));
+            alike.several[side(role)] |= known.is_some_and(|known| known.conn != conn);
+        }
         let activity = self.activity.entry(container).or_default();
         match role {
             Role::Client => activity.outbound.push_back(id),
@@ -158,6 +182,15 @@ impl Window {
             }
             if ends.iter().all(Option::is_none) {
                 self.hops.remove(&key);
+            }
+        }
+        if let Some(head) = head(exchange)
+            && let Some(alike) = self.heads.get_mut(&head)
+        {
+            let end = &mut alike.ids[side(exchange.role)];
+            *end = end.filter(|known| *known != id);
+            if alike.ids.iter().all(Option::is_none) {
+                self.heads.remove(&head);
             }
         }
     }
@@ -219,15 +252,15 @@ impl Window {
 
     /// Under masquerade the client's address changes on the way: sequence, acknowledgement number and request line decide.
     fn masqueraded(&self, exchange: &Exchange, wanted: Role) -> Option<&Exchange> {
-        let line = exchange.request.as_ref()?.line_hash;
-        let same = |x: &&Exchange| {
-            x.role == wanted
-                && x.seq == exchange.seq
-                && x.ack == exchange.ack
-                && x.request.as_ref().is_some_and(|head| head.line_hash == line)
-        };
-        let mut found =
-            self.exchanges.recent().take(4096).chain(self.open.iter().filter(|x| !self.has_ended(x))).filter(same);
+        let wanted_head = head(exchange)?;
+        let side = side(wanted);
+        let alike = self.heads.get(&wanted_head);
+        if alike.is_some_and(|alike| alike.several[side]) {
+            return None;
+        }
+        let ended = alike.and_then(|alike| alike.ids[side]).and_then(|id| self.exchanges.get(id));
+        let open = self.open.iter().filter(|x| x.role == wanted && head(x) == Some(wanted_head) && !self.has_ended(x));
+        let mut found = ended.into_iter().chain(open);
         let first = found.next()?;
         found.next().is_none().then_some(first)
     }

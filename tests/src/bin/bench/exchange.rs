@@ -9,6 +9,11 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use clap::ValueEnum;
 
+/// Names of what the DNS server has no record of, but the name; of what it doesn't know; and of what it says nothing to.
+const ANSWERED: &str = "here";
+pub(crate) const MISSING: &str = "missing";
+pub(crate) const SILENT: &str = "silent";
+
 /// What is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Kind {
@@ -16,7 +21,9 @@ pub(crate) enum Kind {
     Http,
     /// HTTP, each request on a connection of its own
     Connect,
-    /// DNS over UDP
+    /// Connections that are refused
+    Refused,
+    /// DNS over UDP; the path names what is asked for
     Dns,
 }
 
@@ -38,11 +45,13 @@ impl Exchange {
     pub(crate) fn new(kind: Kind, to: SocketAddr, path: &str) -> Result<Self> {
         let close = if kind == Kind::Connect { "Connection: close\r\n" } else { "" };
         let request = match kind {
-            Kind::Http | Kind::Connect => format!("GET {path} HTTP/1.1\r\nHost: bench\r\n{close}\r\n").into_bytes(),
-            Kind::Dns => query(),
+            Kind::Http | Kind::Connect | Kind::Refused => {
+                format!("GET {path} HTTP/1.1\r\nHost: bench\r\n{close}\r\n").into_bytes()
+            }
+            Kind::Dns => query(path.trim_start_matches('/')),
         };
         let mut exchange = Self { kind, to, request, socket: None, answer: Vec::with_capacity(4096) };
-        if kind != Kind::Connect {
+        if matches!(kind, Kind::Http | Kind::Dns) {
             exchange.open()?;
         }
         Ok(exchange)
@@ -50,7 +59,7 @@ impl Exchange {
 
     fn open(&mut self) -> Result<()> {
         self.socket = Some(match self.kind {
-            Kind::Http | Kind::Connect => {
+            Kind::Http | Kind::Connect | Kind::Refused => {
                 // The handshake over a veth is done within the call.
                 let stream = TcpStream::connect(self.to).with_context(|| format!("cannot connect to {}", self.to))?;
                 stream.set_nodelay(true)?;
@@ -110,7 +119,7 @@ impl Exchange {
             // A connection of its own ends with the server's close, so that no port of this side stays used.
             let done = match self.kind {
                 Kind::Http => is_whole(&self.answer)?,
-                Kind::Connect => false,
+                Kind::Connect | Kind::Refused => false,
                 Kind::Dns => true,
             };
             if done {
@@ -130,9 +139,10 @@ fn is_whole(bytes: &[u8]) -> Result<bool> {
     Ok(bytes.len() >= head + body)
 }
 
-/// A question for the address of `bench.example.` (RFC 1035 section 4).
-fn query() -> Vec<u8> {
+/// A question for the address of a name (RFC 1035 section 4).
+fn query(label: &str) -> Vec<u8> {
+    let label = if label.is_empty() { ANSWERED } else { label };
     let header = [0x12, 0x34, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
-    let question = b"\x05bench\x07example\0\0\x01\0\x01";
-    [&header[..], question].concat()
+    let length = [label.len() as u8];
+    [&header[..], &length, label.as_bytes(), b"\x05bench\x07example\0\0\x01\0\x01"].concat()
 }

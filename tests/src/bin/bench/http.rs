@@ -13,7 +13,7 @@ use super::peer::Peer;
 use super::report::{Flood, Report};
 use super::site::{Beside, Site};
 use super::tracer::{Program, Tracer, Wanted};
-use super::work::{FAILING_10K, OTHERS, RATE_10K, Work};
+use super::work::{FAILING_10K, FAILING_MS, FAILURES, OTHERS, RATE_10K, Work};
 
 #[derive(Args)]
 pub(crate) struct Http {
@@ -47,6 +47,7 @@ enum Part {
     Others,
     Attaching,
     Floods,
+    Failures,
     Families,
 }
 
@@ -118,6 +119,7 @@ impl Http {
                 Part::Others => OTHERS.iter().try_for_each(|work| bench.compare(work, &mut report))?,
                 Part::Attaching => bench.attaching(&mut report)?,
                 Part::Floods => bench.floods(&mut report)?,
+                Part::Failures => bench.failures(&mut report)?,
                 Part::Families => bench.families(&mut report)?,
             }
         }
@@ -129,7 +131,7 @@ impl Http {
         match part {
             part if !self.only.is_empty() => self.only.contains(&part),
             Part::Families => self.families,
-            Part::Others | Part::Attaching | Part::Floods => !self.quick,
+            Part::Others | Part::Attaching | Part::Floods | Part::Failures => !self.quick,
             _ => true,
         }
     }
@@ -248,7 +250,8 @@ impl Bench<'_> {
         let mut words = [work.words, &["--milliseconds", &time]].concat();
         words.extend(rate.iter().flat_map(|rate| ["--rate", rate]));
         let loaded = self.site.load(Beside::Elsewhere, work.server, &words)?;
-        if loaded.failed > 0 {
+        let fails = FAILURES.iter().any(|failing| failing.name == work.name);
+        if loaded.failed > 0 && !fails {
             eprintln!("      {} of {} were not answered", loaded.failed, loaded.failed + loaded.done);
         }
         Ok(loaded)
@@ -322,6 +325,21 @@ impl Bench<'_> {
             if lost > 0 || loaded.rate() < rate as f64 * 0.9 {
                 break;
             }
+        }
+        Ok(())
+    }
+
+    /// What the process costs beside failures of other kinds, each of which it judges.
+    fn failures(&self, report: &mut Report) -> Result<()> {
+        let outside = Work { name: "10k_from_outside", milliseconds: FAILING_MS, ..FAILING_10K };
+        for (work, server_only) in FAILURES.iter().map(|work| (work, false)).chain([(&outside, true)]) {
+            self.say(work.name);
+            let tracer = self.tracer(server_only, &[])?;
+            let (since, before) = (Instant::now(), tracer.processor_time()?);
+            self.load(work)?;
+            let cores = (tracer.processor_time()? - before).as_secs_f64() / since.elapsed().as_secs_f64();
+            let said = tracer.stop()?;
+            report.failing.push((work.name, cores, said.coverage["lost_events"].as_u64().unwrap_or_default()));
         }
         Ok(())
     }

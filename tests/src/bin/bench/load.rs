@@ -13,7 +13,10 @@ use hdrhistogram::Histogram;
 use nix::{
     errno::Errno,
     poll::{PollFd, PollFlags, ppoll},
-    sys::time::TimeSpec,
+    sys::{
+        resource::{Resource, getrlimit, setrlimit},
+        time::TimeSpec,
+    },
 };
 use serde::{Deserialize, Serialize};
 
@@ -71,6 +74,8 @@ impl Load {
     pub(crate) fn run(&self) -> Result<()> {
         // Waits end when they are told to, not 50 µs later.
         nix::sys::prctl::set_timerslack(1)?;
+        let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
+        setrlimit(Resource::RLIMIT_NOFILE, most, most)?;
         let loaded = match (self.kind, self.rate, self.echo) {
             (Some(kind), Some(rate), _) => self.at_rate(kind, rate)?,
             (_, _, Some(size)) => self.echo(size)?,

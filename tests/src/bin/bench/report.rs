@@ -50,6 +50,8 @@ pub(crate) struct Report {
     pub(crate) failures: u64,
     pub(crate) failures_sent: u64,
     pub(crate) lost_failures: u64,
+    /// Failures of other kinds: what, processors taken, events lost.
+    pub(crate) failing: Vec<(&'static str, f64, u64)>,
     pub(crate) lost: Value,
 }
 
@@ -125,6 +127,10 @@ impl Report {
             ("messages_ratio", "messages_128", "both"),
         ] {
             line[key] = self.ratio(work, name);
+        }
+        for (name, cores, lost) in &self.failing {
+            line[format!("agent_cpu_cores_{name}")] = rounded(*cores, 4);
+            line[format!("lost_{name}")] = json!(lost);
         }
         let whole = self.floods.iter().filter(|flood| flood.lost == 0).map(|flood| flood.rate);
         line["failures_per_second_without_loss"] = whole.reduce(f64::max).map_or(Value::Null, |rate| rounded(rate, 0));

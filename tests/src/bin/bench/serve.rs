@@ -8,6 +8,8 @@ use std::{
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 
+use super::exchange::{MISSING, SILENT};
+
 #[derive(Args)]
 pub(crate) struct Serve {
     kind: Kind,
@@ -21,7 +23,7 @@ enum Kind {
     Echo,
     /// Reads, and says nothing
     Sink,
-    /// Answers every question with a name server's "no such record"
+    /// Answers questions with a name server's "no such record", or as they ask
     Dns,
 }
 
@@ -54,7 +56,13 @@ fn answer(socket: &UdpSocket) -> Result<()> {
     let mut message = [0; 512];
     loop {
         let (n, from) = socket.recv_from(&mut message)?;
-        // The question with the bit of an answer: no error, no record (RFC 1035 section 4.1.1).
+        // The first label of the question (RFC 1035 section 4.1.2).
+        let asks = |name: &str| message[13..].starts_with(name.as_bytes());
+        if asks(SILENT) {
+            continue;
+        }
+        // The question with the bit of an answer: no error, or no such name, and no record (section 4.1.1).
+        message[3] = if asks(MISSING) { 3 } else { 0 };
         message[2] |= 0x80;
         socket.send_to(&message[..n], from)?;
     }

@@ -23,6 +23,8 @@ use super::load::Loaded;
 const SERVER: &str = "10.0.0.1";
 const CLIENT: &str = "10.0.0.2";
 const HTTP: u16 = 8080;
+/// Nothing listens there.
+const CLOSED: u16 = 8081;
 const SMALL: [(&str, u16); 3] = [("echo", 9000), ("sink", 9001), ("dns", 53)];
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -84,7 +86,10 @@ impl Site {
 
     /// Load of our own, to one of the servers.
     pub(crate) fn load(&self, beside: Beside, server: &str, words: &[&str]) -> Result<Loaded> {
-        let port = SMALL.iter().find(|(name, _)| *name == server).map_or(HTTP, |(_, port)| *port);
+        let port = match server {
+            "closed" => CLOSED,
+            server => SMALL.iter().find(|(name, _)| *name == server).map_or(HTTP, |(_, port)| *port),
+        };
         let own = own()?;
         let to = format!("{SERVER}:{port}");
         let words: Vec<&str> = [&own, "load", "--to", &to].into_iter().chain(words.iter().copied()).collect();

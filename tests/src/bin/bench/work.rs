@@ -39,6 +39,18 @@ pub(crate) const RATE_10K: Work =
     Work { milliseconds: 1000, ..at_rate("rate_10k", "http", &["--kind", "http"], 10_000) };
 pub(crate) const FAILING_10K: Work = at_rate("failing_10k", "http", &["--kind", "http", "--path", "/fail"], 10_000);
 
+pub(crate) const FAILING_MS: u64 = 8000;
+/// What the process itself costs beside failures that are no HTTP.
+pub(crate) const FAILURES: [Work; 3] = [
+    Work { milliseconds: FAILING_MS, ..at_rate("1k_refused", "closed", &["--kind", "refused"], 1000) },
+    Work { milliseconds: FAILING_MS, ..at_rate("3k_nxdomain", "dns", &["--kind", "dns", "--path", "missing"], 3000) },
+    Work {
+        milliseconds: FAILING_MS,
+        // None of them is used again within the time.
+        ..at_rate("500_unanswered", "dns", &["--kind", "dns", "--path", "silent", "--connections", "4000"], 500)
+    },
+];
+
 pub(crate) const OTHERS: [Work; 5] = [
     FAILING_10K,
     at_rate("connect_1k", "http", &["--kind", "connect"], 1000),
