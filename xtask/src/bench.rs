@@ -10,7 +10,7 @@ use crate::{Output, setup};
 
 #[derive(Subcommand)]
 pub(crate) enum Bench {
-    /// Beside servers under load, run by run with it and without; root, about a quarter of an hour
+    /// Beside servers under load, run by run with it and without; root, about 25 minutes
     Http(Http),
     /// Watching a cluster of 10,000 pods on 200 nodes, with 50 pod changes a second
     Kube {

@@ -249,7 +249,7 @@ impl Bench<'_> {
         let rate = work.rate.map(|rate| rate.to_string());
         let mut words = [work.words, &["--milliseconds", &time]].concat();
         words.extend(rate.iter().flat_map(|rate| ["--rate", rate]));
-        let loaded = self.site.load(Beside::Elsewhere, work.server, &words)?;
+        let loaded = self.site.load(work.beside, work.server, &words)?;
         let fails = FAILURES.iter().any(|failing| failing.name == work.name);
         if loaded.failed > 0 && !fails {
             eprintln!("      {} of {} were not answered", loaded.failed, loaded.failed + loaded.done);

@@ -1,6 +1,7 @@
 //! What the generator is asked to do, and what of its report is compared.
 
 use super::load::Loaded;
+use super::site::Beside;
 
 /// A measure of a run.
 pub(crate) type Measure = fn(&Loaded) -> f64;
@@ -17,6 +18,8 @@ pub(crate) struct Work {
     /// Where only one is compared, the first.
     pub(crate) measures: &'static [(&'static str, Measure)],
     pub(crate) unit: &'static str,
+    /// As fast as it goes beside the server: then every nanosecond on the way shows.
+    pub(crate) beside: Beside,
     /// Compared with programs that do nothing, too.
     pub(crate) beside_empty: bool,
 }
@@ -27,12 +30,32 @@ const THROUGHPUT: &[(&str, Measure)] = &[("", Loaded::rate)];
 
 const fn at_rate(name: &'static str, server: &'static str, words: &'static [&'static str], rate: u64) -> Work {
     let (measures, unit) = (LATENCIES, "µs");
-    Work { name, server, words, rate: Some(rate), milliseconds: 500, measures, unit, beside_empty: false }
+    Work {
+        name,
+        server,
+        words,
+        rate: Some(rate),
+        milliseconds: 500,
+        measures,
+        unit,
+        beside: Beside::Elsewhere,
+        beside_empty: false,
+    }
 }
 
 const fn as_fast_as_it_goes(name: &'static str, server: &'static str, words: &'static [&'static str]) -> Work {
     let (measures, unit) = (THROUGHPUT, "a second");
-    Work { name, server, words, rate: None, milliseconds: 500, measures, unit, beside_empty: true }
+    Work {
+        name,
+        server,
+        words,
+        rate: None,
+        milliseconds: 500,
+        measures,
+        unit,
+        beside: Beside::Server,
+        beside_empty: true,
+    }
 }
 
 pub(crate) const RATE_10K: Work =

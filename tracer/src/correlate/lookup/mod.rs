@@ -18,7 +18,7 @@ mod tests;
 /// Queries of one lookup come close together; a resolver's retry waits up to its timeout (5 s by default).
 const GAP_NS: u64 = 6_000_000_000;
 const BOUND: usize = 20_000;
-/// Transactions are told by their end: of a failed request that was answered or given up then, those of the last seconds.
+/// Transactions are told in the order of their ends, but for this: what is unanswered is told when it is given up.
 const LATE_NS: u64 = 10_000_000_000;
 /// Transactions of one cgroup that are looked through for those of the same lookup, and how many it may have on each side.
 const NEAR: usize = 4096;
@@ -228,8 +228,8 @@ impl Lookups {
 
     /// A query of that lookup which a resolver here received and didn't answer.
     pub(crate) fn reached(&self, lookup: &Lookup) -> Option<&Dns> {
-        let newest_first = self.received_order.iter().rev().filter_map(|key| self.received.get(key));
-        { newest_first }.find(|dns| lookup.clients.contains(&dns.remote))
+        let mut newest_first = self.received_order.iter().rev().filter_map(|key| self.received.get(key));
+        newest_first.find(|dns| lookup.clients.contains(&dns.remote))
     }
 }
 
