@@ -73,13 +73,6 @@ pub(crate) struct Activity {
     pub(crate) outbound: VecDeque<Id>,
 }
 
-/// What both ends of a hop tell alike whatever the client's address: sequence and acknowledgement number, request line.
-type Head = (u32, u32, u64);
-
-fn head(exchange: &Exchange) -> Option<Head> {
-    exchange.request.as_ref().map(|head| (exchange.seq, exchange.ack, head.line_hash))
-}
-
 /// Exchanges that begin alike.
 #[derive(Debug, Default)]
 struct Alike {
@@ -94,7 +87,8 @@ struct Alike {
 pub(crate) struct Window {
     pub(crate) exchanges: Log<Exchange>,
     hops: FxHashMap<(SocketAddr, u32), [Option<Id>; 2]>,
-    heads: FxHashMap<Head, Alike>,
+    /// By [`Exchange::head_key`].
+    heads: FxHashMap<(u32, u32, u64), Alike>,
     activity: FxHashMap<u64, Activity>,
     /// Requests and connects that were open at the last look.
     pub(crate) open: Vec<Exchange>,
@@ -153,7 +147,7 @@ impl Window {
     pub(crate) fn exchange(&mut self, container: u64, exchange: Exchange) -> Id {
         let key = exchange.hop_key();
         let role = exchange.role;
-        let (head, conn) = (head(&exchange), exchange.conn);
+        let (head, conn) = (exchange.head_key(), exchange.conn);
         let (id, gone) = self.exchanges.push(exchange);
         if let Some((old, exchange)) = gone {
             self.forgotten_until = self.forgotten_until.max(Some(exchange.end_ns));
@@ -184,7 +178,7 @@ impl Window {
                 self.hops.remove(&key);
             }
         }
-        if let Some(head) = head(exchange)
+        if let Some(head) = exchange.head_key()
             && let Some(alike) = self.heads.get_mut(&head)
         {
             let end = &mut alike.ids[side(exchange.role)];
@@ -252,14 +246,14 @@ impl Window {
 
     /// Under masquerade the client's address changes on the way: sequence, acknowledgement number and request line decide.
     fn masqueraded(&self, exchange: &Exchange, wanted: Role) -> Option<&Exchange> {
-        let wanted_head = head(exchange)?;
+        let key = exchange.head_key()?;
         let side = side(wanted);
-        let alike = self.heads.get(&wanted_head);
+        let alike = self.heads.get(&key);
         if alike.is_some_and(|alike| alike.several[side]) {
             return None;
         }
         let ended = alike.and_then(|alike| alike.ids[side]).and_then(|id| self.exchanges.get(id));
-        let open = self.open.iter().filter(|x| x.role == wanted && head(x) == Some(wanted_head) && !self.has_ended(x));
+        let open = self.open.iter().filter(|x| x.role == wanted && x.head_key() == Some(key) && !self.has_ended(x));
         let mut found = ended.into_iter().chain(open);
         let first = found.next()?;
         found.next().is_none().then_some(first)

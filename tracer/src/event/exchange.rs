@@ -119,6 +119,12 @@ impl Exchange {
         }
     }
 
+    /// The same at both ends of a hop, whatever becomes of the client's address on the way: sequence and acknowledgement
+    /// number of the request's first byte, and its line.
+    pub fn head_key(&self) -> Option<(u32, u32, u64)> {
+        self.request.as_ref().map(|head| (self.seq, self.ack, head.line_hash))
+    }
+
     /// The server had closed the idle connection before this request reached it.
     pub fn met_a_closing_server(&self) -> bool {
         let server_closed_first = match self.role {

@@ -113,7 +113,7 @@ impl Proc {
     /// # Errors
     /// Where the process is gone or can't be looked at.
     pub fn open(&self, pid: u32, file: &str) -> std::io::Result<File> {
-        File::open(self.path.join(pid.to_string()).join(file))
+        File::open(self.path(pid).join(file))
     }
 
     /// A file of a process as text.
@@ -121,7 +121,7 @@ impl Proc {
     /// # Errors
     /// Where the process is gone or can't be looked at.
     pub fn read(&self, pid: u32, file: &str) -> std::io::Result<String> {
-        std::fs::read_to_string(self.path.join(pid.to_string()).join(file))
+        std::fs::read_to_string(self.path(pid).join(file))
     }
 }
 

@@ -1,9 +1,10 @@
 //! The flight recorder: exchanges that went well, kept in a ring that the programs overwrite, read only when needed.
 //!
-//! The array is mapped into memory while something fails, and only then: its pages count as resident, and to map them takes
-//! longer than to read them. Each CPU has a lane of its own: one piece of the array, filled in turn, where `number` counts that CPU's records from 1 (its value of [`Stat::Flight`] is the last one claimed). A record's
-//! `sequence` is its number when complete and something else while it is written or after it was overwritten, so a copy
-//! is good if it was the number before and after.
+//! The array is mapped into memory while something fails, and only then: its pages count as resident, and to map them
+//! takes longer than to read them. Each CPU has a lane of its own: one piece of the array, filled in turn, where `number`
+//! counts that CPU's records from 1 (its value of [`Stat::Flight`] is the last one claimed). A record's `sequence` is its
+//! number when complete and something else while it is written or after it was overwritten, so a copy is good if it was
+//! the number before and after.
 
 use std::ptr;
 use std::sync::atomic::{AtomicU64, Ordering, fence};

@@ -71,11 +71,11 @@ impl Sightings {
     }
 
     fn exchange(&mut self, exchange: &Exchange, wall: impl Fn(u64) -> i64) {
-        let Some(head) = &exchange.request else { return };
+        let Some(key) = exchange.head_key() else { return };
         let role = usize::from(exchange.role == Role::Server);
         // The end of what got no answer is each side's own.
         let end = if matches!(exchange.outcome, Outcome::Status(_)) { wall(exchange.end_ns) } else { i64::MAX };
-        add(&mut self.exchanges[role], (exchange.seq, exchange.ack, head.line_hash), (wall(exchange.start_ns), end));
+        add(&mut self.exchanges[role], key, (wall(exchange.start_ns), end));
     }
 }
 

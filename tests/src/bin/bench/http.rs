@@ -10,7 +10,7 @@ use super::bpf::Empty;
 use super::load::Loaded;
 use super::pairs::{Pairs, interleave};
 use super::peer::Peer;
-use super::report::{Flood, Report};
+use super::report::{Flood, Report, rows};
 use super::site::{Beside, Site};
 use super::tracer::{Program, Tracer, Wanted};
 use super::work::{FAILING_10K, FAILING_MS, FAILURES, OTHERS, RATE_10K, Work};
@@ -207,9 +207,8 @@ impl Bench<'_> {
         }
         self.say("saturated");
         let pairs = self.pairs(self.http.pairs, &conditions, || self.site.saturate(Beside::Server, 1))?;
-        let ratios = pairs.ratios(|rate| *rate);
         let names = ["server", "both", "empty", "syscall_capture"];
-        report.rows("saturated", &names[..conditions.len()], &ratios, pairs.without(|rate| *rate), "requests/s");
+        report.rows.extend(rows("saturated", &names[..conditions.len()], &pairs, |rate| *rate, "requests/s"));
         Ok(())
     }
 
@@ -234,12 +233,15 @@ impl Bench<'_> {
     /// All hooks beside work of the generator.
     fn compare(&self, work: &Work, report: &mut Report) -> Result<()> {
         self.say(work.name);
-        let conditions = [Condition::Both, Condition::Empty];
-        let conditions = &conditions[..if work.beside_empty { 2 } else { 1 }];
+        // What shows in latencies, programs that do nothing don't.
+        let conditions = match work.rate {
+            Some(_) => &[Condition::Both][..],
+            None => &[Condition::Both, Condition::Empty],
+        };
         let pairs = self.pairs(self.http.pairs, conditions, || self.load(work))?;
-        for (measure, of) in work.measures {
+        for (measure, of) in work.measures() {
             let names = ["both", "empty"].map(|name| if measure.is_empty() { name } else { measure });
-            report.rows(work.name, &names[..conditions.len()], &pairs.ratios(of), pairs.without(of), work.unit);
+            report.rows.extend(rows(work.name, &names[..conditions.len()], &pairs, of, work.unit()));
         }
         Ok(())
     }
@@ -249,7 +251,7 @@ impl Bench<'_> {
         let rate = work.rate.map(|rate| rate.to_string());
         let mut words = [work.words, &["--milliseconds", &time]].concat();
         words.extend(rate.iter().flat_map(|rate| ["--rate", rate]));
-        let loaded = self.site.load(work.beside, work.server, &words)?;
+        let loaded = self.site.load(work.beside(), work.server, &words)?;
         let fails = FAILURES.iter().any(|failing| failing.name == work.name);
         if loaded.failed > 0 && !fails {
             eprintln!("      {} of {} were not answered", loaded.failed, loaded.failed + loaded.done);
@@ -261,16 +263,12 @@ impl Bench<'_> {
     fn steady(&self, report: &mut Report) -> Result<()> {
         self.say("the process itself");
         let tracer = self.tracer(false, &[])?;
-        let used = |work: &dyn Fn() -> Result<()>| -> Result<f64> {
-            let (since, before) = (Instant::now(), tracer.processor_time()?);
-            work()?;
-            Ok((tracer.processor_time()? - before).as_secs_f64() / since.elapsed().as_secs_f64())
-        };
-        report.agent_cpu_cores_idle = used(&|| {
+        report.agent_cpu_cores_idle = tracer.processors_during(|| {
             std::thread::sleep(Duration::from_secs(5));
             Ok(())
         })?;
-        report.agent_cpu_cores_10k_ok = used(&|| self.load(&Work { milliseconds: STEADY_MS, ..RATE_10K }).map(drop))?;
+        let well = Work { milliseconds: STEADY_MS, ..RATE_10K };
+        report.agent_cpu_cores_10k_ok = tracer.processors_during(|| self.load(&well).map(drop))?;
         tracer.stop()?;
         let tracer = self.tracer(false, &[])?;
         let before = tracer.processor_time()?;
@@ -307,8 +305,8 @@ impl Bench<'_> {
                 Ok(loaded)
             })
         })?;
-        for (name, percentile) in RATE_10K.measures {
-            report.rows("attaching_10k", &[name], &pairs.ratios(percentile), pairs.without(percentile), "µs");
+        for (name, percentile) in RATE_10K.measures() {
+            report.rows.extend(rows("attaching_10k", &[name], &pairs, percentile, "µs"));
         }
         Ok(())
     }
@@ -335,9 +333,7 @@ impl Bench<'_> {
         for (work, server_only) in FAILURES.iter().map(|work| (work, false)).chain([(&outside, true)]) {
             self.say(work.name);
             let tracer = self.tracer(server_only, &[])?;
-            let (since, before) = (Instant::now(), tracer.processor_time()?);
-            self.load(work)?;
-            let cores = (tracer.processor_time()? - before).as_secs_f64() / since.elapsed().as_secs_f64();
+            let cores = tracer.processors_during(|| self.load(work).map(drop))?;
             let said = tracer.stop()?;
             report.failing.push((work.name, cores, said.coverage["lost_events"].as_u64().unwrap_or_default()));
         }
@@ -351,12 +347,12 @@ impl Bench<'_> {
         let names: Vec<_> = FAMILIES.iter().map(|(name, _)| *name).chain(["all"]).collect();
         self.say("families: saturated");
         let pairs = self.pairs(self.http.pairs, &conditions, || self.site.saturate(Beside::Server, 1))?;
-        report.families("saturated", &names, &pairs.ratios(|rate| *rate), pairs.without(|rate| *rate), "requests/s");
+        report.families.extend(rows("saturated", &names, &pairs, |rate| *rate, "requests/s"));
         for work in [RATE_10K].iter().chain(&OTHERS) {
             self.say(&format!("families: {}", work.name));
             let pairs = self.pairs((self.http.pairs / FEWER).max(1), &conditions, || self.load(work))?;
-            let (_, of) = work.measures[0];
-            report.families(work.name, &names, &pairs.ratios(of), pairs.without(of), work.unit);
+            let (_, of) = work.measures()[0];
+            report.families.extend(rows(work.name, &names, &pairs, of, work.unit()));
         }
         Ok(())
     }

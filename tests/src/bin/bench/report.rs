@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::http::Output;
-use super::pairs::Ratio;
+use super::pairs::{Pairs, Ratio};
 use super::tracer::Program;
 
 #[derive(Serialize)]
@@ -33,9 +33,9 @@ pub(crate) struct Flood {
 #[derive(Default)]
 pub(crate) struct Report {
     pairs: usize,
-    rows: Vec<Row>,
+    pub(crate) rows: Vec<Row>,
     /// Of families of hooks alone.
-    families: Vec<Row>,
+    pub(crate) families: Vec<Row>,
     floods: Vec<Flood>,
     pub(crate) startup_ms: f64,
     pub(crate) startup_peak_mib: f64,
@@ -58,28 +58,6 @@ pub(crate) struct Report {
 impl Report {
     pub(crate) fn new(pairs: usize) -> Self {
         Self { pairs, ..Self::default() }
-    }
-
-    pub(crate) fn rows(
-        &mut self,
-        work: &'static str,
-        names: &[&str],
-        found: &[Ratio],
-        without: f64,
-        unit: &'static str,
-    ) {
-        self.rows.extend(rows(work, names, found, without, unit));
-    }
-
-    pub(crate) fn families(
-        &mut self,
-        work: &'static str,
-        names: &[&str],
-        found: &[Ratio],
-        without: f64,
-        unit: &'static str,
-    ) {
-        self.families.extend(rows(work, names, found, without, unit));
     }
 
     pub(crate) fn flood(&mut self, flood: Flood) {
@@ -206,12 +184,19 @@ impl Report {
     }
 }
 
-/// What was found of each kind of run, and of chance, which is last.
-fn rows(work: &'static str, names: &[&str], found: &[Ratio], without: f64, unit: &'static str) -> Vec<Row> {
+/// What a measure says of each kind of run, beside chance.
+pub(crate) fn rows<T>(
+    work: &'static str,
+    names: &[&str],
+    pairs: &Pairs<T>,
+    measure: impl Fn(&T) -> f64,
+    unit: &'static str,
+) -> Vec<Row> {
+    let (found, without) = (pairs.ratios(&measure), pairs.without(&measure));
     let chance = found[found.len() - 1];
     let rows = names.iter().zip(found).map(|(name, ratio)| {
         eprintln!("        {work:<14} {name:<40} {ratio}, {} pairs", ratio.pairs);
-        Row { work, name: (*name).to_owned(), ratio: *ratio, chance, without, unit }
+        Row { work, name: (*name).to_owned(), ratio, chance, without, unit }
     });
     rows.collect()
 }

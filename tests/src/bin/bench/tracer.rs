@@ -87,6 +87,13 @@ impl Tracer {
         Ok(clock_gettime(clock_getcpuclockid(self.pid())?)?.into())
     }
 
+    /// Processors that it takes meanwhile.
+    pub(crate) fn processors_during(&self, work: impl FnOnce() -> Result<()>) -> Result<f64> {
+        let (since, before) = (Instant::now(), self.processor_time()?);
+        work()?;
+        Ok((self.processor_time()? - before).as_secs_f64() / since.elapsed().as_secs_f64())
+    }
+
     /// Resident memory now, and the most there was, in MiB.
     pub(crate) fn memory(&self) -> Result<(f64, f64)> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;

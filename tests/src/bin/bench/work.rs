@@ -4,7 +4,7 @@ use super::load::Loaded;
 use super::site::Beside;
 
 /// A measure of a run.
-pub(crate) type Measure = fn(&Loaded) -> f64;
+type Measure = fn(&Loaded) -> f64;
 
 /// At a fixed rate, or as fast as it goes.
 pub(crate) struct Work {
@@ -12,50 +12,37 @@ pub(crate) struct Work {
     pub(crate) server: &'static str,
     /// As `load` takes it.
     pub(crate) words: &'static [&'static str],
-    /// A second.
+    /// A second; none is as fast as it goes.
     pub(crate) rate: Option<u64>,
     pub(crate) milliseconds: u64,
-    /// Where only one is compared, the first.
-    pub(crate) measures: &'static [(&'static str, Measure)],
-    pub(crate) unit: &'static str,
-    /// As fast as it goes beside the server: then every nanosecond on the way shows.
-    pub(crate) beside: Beside,
-    /// Compared with programs that do nothing, too.
-    pub(crate) beside_empty: bool,
 }
 
 const LATENCIES: &[(&str, Measure)] =
     &[("p50", |loaded| loaded.p50), ("p99", |loaded| loaded.p99), ("p999", |loaded| loaded.p999)];
 const THROUGHPUT: &[(&str, Measure)] = &[("", Loaded::rate)];
 
-const fn at_rate(name: &'static str, server: &'static str, words: &'static [&'static str], rate: u64) -> Work {
-    let (measures, unit) = (LATENCIES, "µs");
-    Work {
-        name,
-        server,
-        words,
-        rate: Some(rate),
-        milliseconds: 500,
-        measures,
-        unit,
-        beside: Beside::Elsewhere,
-        beside_empty: false,
+impl Work {
+    /// Where only one is compared, the first.
+    pub(crate) fn measures(&self) -> &'static [(&'static str, Measure)] {
+        if self.rate.is_some() { LATENCIES } else { THROUGHPUT }
+    }
+
+    pub(crate) fn unit(&self) -> &'static str {
+        if self.rate.is_some() { "µs" } else { "a second" }
+    }
+
+    /// As fast as it goes beside the server: then every nanosecond on the way shows.
+    pub(crate) fn beside(&self) -> Beside {
+        if self.rate.is_some() { Beside::Elsewhere } else { Beside::Server }
     }
 }
 
+const fn at_rate(name: &'static str, server: &'static str, words: &'static [&'static str], rate: u64) -> Work {
+    Work { name, server, words, rate: Some(rate), milliseconds: 500 }
+}
+
 const fn as_fast_as_it_goes(name: &'static str, server: &'static str, words: &'static [&'static str]) -> Work {
-    let (measures, unit) = (THROUGHPUT, "a second");
-    Work {
-        name,
-        server,
-        words,
-        rate: None,
-        milliseconds: 500,
-        measures,
-        unit,
-        beside: Beside::Server,
-        beside_empty: true,
-    }
+    Work { name, server, words, rate: None, milliseconds: 500 }
 }
 
 pub(crate) const RATE_10K: Work =

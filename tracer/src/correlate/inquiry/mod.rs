@@ -158,8 +158,8 @@ impl Correlator {
             // The other end may only have been found by a look.
             waiting.resources = waiting.resources || self.ask_resources(&waiting.symptom);
             let due = self.now >= waiting.at.saturating_add(LOG_NS);
-            if due {
-                self.ask_log(&waiting.symptom);
+            if due && let Some(wanted) = self.log_of(&waiting.symptom) {
+                self.ask_log(wanted);
             }
             if self.wants.len() > wants {
                 since = Some(since.map_or(waiting.at, |at| at.min(waiting.at)));
@@ -178,8 +178,8 @@ impl Correlator {
         // Another verdict of this round may have asked.
         let awaited = self.inquiries.pace.has_asked(&subject, self.now);
         let asked = self.now.saturating_sub(*at) < NEAR_NS && (awaited || self.ask(subject, want));
-        if asked && let Some((uid, container, from)) = self.log_of_server(server) {
-            self.ask(Subject::Log(uid.clone()), Want::Log { uid, container, from, until: self.now });
+        if asked && let Some(wanted) = self.log_of_server(server) {
+            self.ask_log(wanted);
         }
         asked
     }
@@ -205,9 +205,8 @@ impl Correlator {
         if !is_pod(flow.source) && !is_pod(flow.destination) || self.asks_rule(RULE_GONE_NS) {
             return;
         }
-        if self.inquiries.pace.admits(Subject::Rule(flow.netns, flow.hook.clone(), flow.destination), self.now) {
+        if self.ask(Subject::Rule(flow.netns, flow.hook.clone(), flow.destination), Want::Rule(flow)) {
             self.inquiries.rule_asked = Some(self.now);
-            self.wants.push(Want::Rule(flow));
         }
     }
 
@@ -224,11 +223,11 @@ impl Correlator {
     /// accepting.
     pub(super) fn inquire_syn(&mut self, syn: &UnansweredSyn) {
         let UnansweredSyn { cgroup, netns, local, start_ns, accept_queue, accept_queue_max, .. } = *syn;
-        let subject = Subject::Resources(self.identity.container_key(cgroup), 0);
         if netns != 0 {
             self.ask(Subject::ListenCounts(netns), Want::ListenCounts { netns });
         }
         if accept_queue > accept_queue_max {
+            let subject = Subject::Resources(self.identity.container_key(cgroup), 0);
             self.ask(subject, Want::Resources { cgroup, tgid: 0, netns, port: local.port(), since: start_ns });
         }
     }
@@ -258,8 +257,7 @@ impl Correlator {
         (Subject::Resources(self.identity.container_key(cgroup), tgid), want)
     }
 
-    fn ask_log(&mut self, symptom: &Symptom) {
-        let Some((uid, container, from)) = self.log_of(symptom) else { return };
+    fn ask_log(&mut self, (uid, container, from): (String, Option<String>, Ktime)) {
         self.ask(Subject::Log(uid.clone()), Want::Log { uid, container, from, until: self.now });
     }
 

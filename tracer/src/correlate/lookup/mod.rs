@@ -1,13 +1,9 @@
 //! One logical DNS lookup out of its queries: search-path expansions, A beside AAAA, retries.
 
-use std::{
-    collections::VecDeque,
-    hash::{BuildHasher as _, BuildHasherDefault},
-    net::SocketAddr,
-};
+use std::{collections::VecDeque, hash::BuildHasher as _, net::SocketAddr};
 
 use name::{base, extends, label};
-use rustc_hash::{FxHashMap, FxHasher};
+use rustc_hash::{FxBuildHasher, FxHashMap};
 
 use crate::event::{Actor, Dns, Ktime, Role};
 
@@ -110,14 +106,14 @@ pub(crate) struct Lookups {
 }
 
 /// Tells a transaction from others.
-pub(crate) fn number(dns: &Dns) -> u64 {
+fn number(dns: &Dns) -> u64 {
     dns.start_ns.rotate_left(21) ^ dns.cgroup ^ u64::from(dns.local.port())
 }
 
 /// The same for a transaction that is told twice, and for no other.
 fn key(dns: &Dns) -> u64 {
     let Dns { role, start_ns, cgroup, local, name, query_type, .. } = dns;
-    BuildHasherDefault::<FxHasher>::default().hash_one((*role as u8, start_ns, cgroup, local, name, query_type))
+    FxBuildHasher.hash_one((role, start_ns, cgroup, local, name, query_type))
 }
 
 impl Lookups {
@@ -190,8 +186,9 @@ impl Lookups {
     pub(crate) fn fold(&self, from: Ktime, until: Ktime, mut of: impl FnMut(u64) -> bool) -> Vec<Lookup> {
         let mut found = Vec::new();
         for (_, asked) in self.by_cgroup.iter().filter(|(cgroup, _)| of(**cgroup)) {
-            let begun = asked.since(from).filter(|t| (from..=until).contains(&t.dns.start_ns));
-            found.extend(folded(begun, until));
+            let mut begun: Vec<_> = asked.since(from).filter(|t| (from..=until).contains(&t.dns.start_ns)).collect();
+            begun.reverse();
+            found.extend(folded(&begun, until));
         }
         found.sort_by_key(|lookup: &Lookup| (lookup.start_ns, lookup.cgroup));
         found
@@ -207,12 +204,12 @@ impl Lookups {
                 && t.dns.start_ns.abs_diff(wanted.dns.start_ns) <= within
                 && is_one(t.dns.actor, wanted.dns.actor)
         };
-        let mut found: Vec<_> = items.range(at + 1..).take(NEAR).filter(alike).take(SIDE).collect();
+        let mut found: Vec<_> = items.range(..at).rev().take(NEAR).filter(alike).take(SIDE).collect();
         found.reverse();
         found.push(wanted);
-        found.extend(items.range(..at).rev().take(NEAR).filter(alike).take(SIDE));
+        found.extend(items.range(at + 1..).take(NEAR).filter(alike).take(SIDE));
         let number = number(&wanted.dns);
-        folded(found.into_iter(), now).into_iter().find(|lookup| lookup.numbers.contains(&number))
+        folded(&found, now).into_iter().find(|lookup| lookup.numbers.contains(&number))
     }
 
     /// Whether the same name was resolved in a query of that container's since the lookup began, by whom the test admits.
@@ -238,11 +235,10 @@ fn is_one(a: Actor, b: Actor) -> bool {
     a == b || a.tid == 0 || b.tid == 0
 }
 
-/// Lookups of one cgroup's transactions, which come the newest first.
-fn folded<'a>(transactions: impl Iterator<Item = &'a Transaction>, until: Ktime) -> Vec<Lookup> {
+/// Lookups of one cgroup's transactions, in the order in which they were told.
+fn folded(transactions: &[&Transaction], until: Ktime) -> Vec<Lookup> {
     let mut found: Vec<Lookup> = Vec::new();
-    let newest_first: Vec<_> = transactions.collect();
-    for Transaction { dns, base, .. } in newest_first.into_iter().rev() {
+    for Transaction { dns, base, .. } in transactions {
         let outcome = match dns.rcode {
             _ if dns.end_ns > until.saturating_add(GRACE_NS) => LookupOutcome::Timeout,
             None => LookupOutcome::Timeout,

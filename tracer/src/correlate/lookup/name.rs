@@ -1,15 +1,15 @@
 //! Names as they were asked for, out of names with search domains behind them.
 
-use std::hash::{BuildHasher as _, BuildHasherDefault};
+use std::hash::BuildHasher as _;
 
-use rustc_hash::FxHasher;
+use rustc_hash::FxBuildHasher;
 
 /// The domain that nearly every cluster uses; others are learned from `.svc.` in the names themselves.
 const CLUSTER_DOMAIN: &str = "cluster.local";
 
 /// Tells a name's first label from others, which all expansions of a name share.
 pub(super) fn label(name: &str) -> u64 {
-    BuildHasherDefault::<FxHasher>::default().hash_one(name.split('.').next())
+    FxBuildHasher.hash_one(name.split('.').next())
 }
 
 /// `long` is `short` with a search domain behind it.
