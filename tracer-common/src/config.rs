@@ -45,6 +45,11 @@ pub struct Offsets {
     pub task_comm: u32,
     pub task_exit_code: u32,
     pub task_signal: u32,
+    pub task_group_leader: u32,
+    pub task_thread_pid: u32,
+    pub pid_level: u32,
+    pub pid_numbers: u32,
+    pub pid_namespace_inum: u32,
     pub signal_group_exit_code: u32,
     pub task_cgroups: u32,
     pub css_set_dfl_cgrp: u32,
@@ -94,6 +99,8 @@ pub struct Config {
     pub packet_pid_tgid: u32,
     /// 1: they may call `bpf_ktime_get_coarse_ns`, a clock that goes by ticks and costs a fifth. Since 5.11.
     pub packet_coarse_clock: u32,
+    /// Inode of the PID namespace by whose numbers processes are told; 0 is the initial one.
+    pub pid_namespace: u32,
 }
 
 /// What to do with a drop reason: values of the `DROP_ACTION` array, indexed by the reason's number.
@@ -107,4 +114,4 @@ pub mod drop_action {
 /// Entries of the `DROP_ACTION` array; reasons beyond it belong to a subsystem (reason >> 16) and are reported.
 pub const DROP_ACTIONS: u32 = 256;
 
-const _: () = assert!(size_of::<Offsets>() == 56 * 4 && size_of::<Config>() == 36);
+const _: () = assert!(size_of::<Offsets>() == 61 * 4 && size_of::<Config>() == 40);

@@ -112,9 +112,13 @@ pub(crate) fn current() -> u64 {
     unsafe { bpf_get_current_task() }
 }
 
-/// Process and thread id of a task, in the initial PID namespace.
+/// Process and thread id of a task, as the node's `/proc` numbers them.
 #[inline(always)]
 pub(crate) fn task_actor(task: u64) -> Actor {
+    if config!(pid_namespace) != 0 {
+        let tgid = number(read_or_zero(task, offset!(task_group_leader)));
+        return Actor { tgid, tid: number(task) };
+    }
     // They stand beside each other in every kernel so far: one read instead of two.
     if offset!(task_tgid) == offset!(task_pid).wrapping_add(4) {
         let both: u64 = read_or_zero(task, offset!(task_pid));
@@ -123,9 +127,35 @@ pub(crate) fn task_actor(task: u64) -> Actor {
     Actor { tgid: read_or_zero(task, offset!(task_tgid)), tid: read_or_zero(task, offset!(task_pid)) }
 }
 
+/// A task's number in the PID namespace of a node that is a container itself, as `kind` makes them; 0 outside of it. A
+/// `struct pid` holds a `struct upid` (number, namespace) for each level, of which the first is the initial namespace's
+/// (`include/linux/pid.h`).
+#[inline(always)]
+fn number(task: u64) -> u32 {
+    const LEVELS: u32 = 4;
+    const UPID: u32 = 16;
+    const NAMESPACE: u32 = 8;
+    let pid: u64 = read_or_zero(task, offset!(task_thread_pid));
+    let level: u32 = read_or_zero(pid, offset!(pid_level));
+    for at in 1..=LEVELS {
+        if at > level {
+            break;
+        }
+        let upid = offset!(pid_numbers).wrapping_add(at * UPID);
+        let namespace: u64 = read_or_zero(pid, upid.wrapping_add(NAMESPACE));
+        if read_or_zero::<u32>(namespace, offset!(pid_namespace_inum)) == config!(pid_namespace) {
+            return read_or_zero(pid, upid);
+        }
+    }
+    0
+}
+
 /// The current process and thread, where `bpf_get_current_pid_tgid` is to be had: in raw tracepoints on every kernel.
 #[inline(always)]
 pub(crate) fn current_actor() -> Actor {
+    if config!(pid_namespace) != 0 {
+        return task_actor(current());
+    }
     // SAFETY: no arguments.
     let both = unsafe { generated::bpf_get_current_pid_tgid() };
     Actor { tgid: (both >> 32) as u32, tid: both as u32 }

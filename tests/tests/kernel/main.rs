@@ -20,6 +20,7 @@ mod join;
 mod lifecycle;
 mod net;
 mod observer;
+mod pid_namespace;
 mod places;
 mod probes;
 mod reliability;

@@ -27,6 +27,7 @@ fn attach(program: &str, tracepoint: &str, kfree_skb_args: u32, send_reset_args:
         cpu_bits: 0,
         packet_pid_tgid: 0,
         packet_coarse_clock: 0,
+        pid_namespace: 0,
     };
     let mut ebpf = EbpfLoader::new()
         .btf(None)

@@ -28,7 +28,7 @@ pub fn mark_victim(ctx: RawTracePointContext) -> i32 {
         event.cgroup_id = kernel::task_cgroup(task);
         event.actor = kernel::task_actor(task);
         event.comm = kernel::task_comm(task);
-    } else {
+    } else if config!(pid_namespace) == 0 {
         event.actor.tgid = ctx.arg(0);
     }
     if SERVED.get_ptr(event.actor.tgid).is_some() {

@@ -71,7 +71,7 @@ pub fn id_of(path: &Path) -> io::Result<u64> {
 /// Ids and paths of a cgroup v2 tree.
 #[derive(Debug)]
 pub struct Cgroups {
-    mount: PathBuf,
+    mount: Mount,
     paths: FxHashMap<u64, String>,
     /// Removed ones, oldest first.
     removed: std::collections::VecDeque<u64>,
@@ -80,9 +80,8 @@ pub struct Cgroups {
 
 impl Cgroups {
     /// Walks the tree below a mount.
-    pub fn read(mount: &Path) -> Self {
-        let mut cgroups =
-            Self { mount: mount.into(), paths: FxHashMap::default(), removed: Default::default(), unknown: 0 };
+    pub fn read(mount: Mount) -> Self {
+        let mut cgroups = Self { mount, paths: FxHashMap::default(), removed: Default::default(), unknown: 0 };
         cgroups.walk();
         cgroups
     }
@@ -103,9 +102,25 @@ impl Cgroups {
         self.paths.get(&id).map(String::as_str)
     }
 
-    /// A `cgroup_mkdir` event.
+    /// A `cgroup_mkdir` event, whose path begins at the kernel's root.
     pub fn made(&mut self, id: u64, path: &str) {
-        self.paths.insert(id, path.to_owned());
+        let path = if self.mount.is_root { Some(path.to_owned()) } else { self.shown(id, path) };
+        self.paths.extend(path.map(|path| (id, path)));
+    }
+
+    /// The part of a path that leads to the directory from a mount that shows only some of the tree.
+    fn shown(&self, id: u64, path: &str) -> Option<String> {
+        let mut rest = path.trim_start_matches('/');
+        while id_of(&self.mount.path.join(rest)).ok() != Some(id) {
+            rest = rest.split_once('/')?.1;
+        }
+        Some(format!("/{rest}"))
+    }
+
+    /// Whether a cgroup can be the node's. Of a node that is a container itself the tree shows its own only; what runs
+    /// outside of v2 cgroups is in the root.
+    pub fn may_hold(&mut self, id: u64) -> bool {
+        self.mount.is_root || id == ROOT_ID || self.path(id).is_some()
     }
 
     /// A `cgroup_rmdir` event. The path stays known for a while: what happened before is told after.
@@ -139,17 +154,17 @@ impl Cgroups {
 
     /// Where the tree is mounted.
     pub fn mount(&self) -> &Path {
-        &self.mount
+        &self.mount.path
     }
 
     /// Adds what the tree has now; what is gone stays for a while, as after [`Self::removed`].
     fn walk(&mut self) {
         let mut found = FxHashSet::default();
-        let mut directories = vec![self.mount.clone()];
+        let mut directories = vec![self.mount.path.clone()];
         while let Some(directory) = directories.pop() {
             // A cgroup that vanishes during the walk is none of ours.
             if let Ok(id) = id_of(&directory) {
-                let below = directory.strip_prefix(&self.mount).unwrap_or(Path::new(""));
+                let below = directory.strip_prefix(&self.mount.path).unwrap_or(Path::new(""));
                 self.paths.insert(id, format!("/{}", below.display()));
                 found.insert(id);
             }
@@ -172,12 +187,30 @@ impl Cgroups {
 mod tests {
     use super::*;
 
+    fn whole(path: &Path) -> Mount {
+        Mount { path: path.into(), is_root: true }
+    }
+
+    #[test]
+    fn a_tree_that_shows_only_the_nodes_own() {
+        let tree = tempfile::tempdir().unwrap();
+        let mut cgroups = Cgroups::read(Mount { path: tree.path().into(), is_root: false });
+        let pod = tree.path().join("kubelet/kubepods/podA");
+        std::fs::create_dir_all(&pod).unwrap();
+        let id = id_of(&pod).unwrap();
+        cgroups.made(id, "/docker/0123/kubelet/kubepods/podA");
+        cgroups.made(u64::MAX, "/docker/4567/kubelet/kubepods/podA");
+        assert_eq!(cgroups.known(id), Some("/kubelet/kubepods/podA"));
+        assert!(cgroups.may_hold(id) && cgroups.may_hold(ROOT_ID) && !cgroups.may_hold(u64::MAX));
+        assert!(Cgroups::read(whole(tree.path())).may_hold(u64::MAX));
+    }
+
     #[test]
     fn walk_events_and_late_questions() {
         let tree = tempfile::tempdir().unwrap();
         let pod = tree.path().join("kubepods/podA");
         std::fs::create_dir_all(&pod).unwrap();
-        let mut cgroups = Cgroups::read(tree.path());
+        let mut cgroups = Cgroups::read(whole(tree.path()));
         let id = id_of(&pod).unwrap();
         assert_eq!(cgroups.path(id), Some("/kubepods/podA"));
         assert_eq!(cgroups.path(id_of(tree.path()).unwrap()), Some("/"));
@@ -191,7 +224,7 @@ mod tests {
     #[test]
     fn an_unknown_id_has_the_tree_walked_again() {
         let tree = tempfile::tempdir().unwrap();
-        let mut cgroups = Cgroups::read(tree.path());
+        let mut cgroups = Cgroups::read(whole(tree.path()));
         let late = tree.path().join("late");
         std::fs::create_dir(&late).unwrap();
         assert_eq!(cgroups.path(id_of(&late).unwrap()), Some("/late"));
@@ -201,7 +234,7 @@ mod tests {
     #[test]
     fn as_many_are_remembered_as_there_are_and_some_that_are_gone() {
         let tree = tempfile::tempdir().unwrap();
-        let mut cgroups = Cgroups::read(tree.path());
+        let mut cgroups = Cgroups::read(whole(tree.path()));
         for id in 1000..101_000 {
             cgroups.made(1 << 40 | id, "/kubepods/pod/container");
             // The rest are events that were lost.
@@ -217,7 +250,7 @@ mod tests {
 
     #[test]
     fn the_subtree_of_a_name_is_not_that_of_a_longer_name() {
-        let mut cgroups = Cgroups::read(Path::new("/nonexistent"));
+        let mut cgroups = Cgroups::read(whole(Path::new("/nonexistent")));
         cgroups.made(2, "/a");
         cgroups.made(3, "/ab");
         assert_eq!(cgroups.subtree("/a").collect::<Vec<_>>(), [2]);

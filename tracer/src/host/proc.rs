@@ -9,6 +9,11 @@ use rustc_hash::FxHashMap;
 
 use super::HostRoot;
 
+/// The first process of a PID namespace.
+const INIT: u32 = 1;
+/// `PROC_PID_INIT_INO` (`include/linux/proc_ns.h`): the same on every kernel.
+const INITIAL_PID_NAMESPACE: u32 = 0xEFFF_FFFC;
+
 /// What `/proc/PID` says about a process.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Process {
@@ -89,7 +94,22 @@ impl Proc {
 
     /// Inode of a process's network namespace. Needs CAP_SYS_PTRACE for processes of other users.
     pub fn netns(&self, pid: u32) -> Option<u32> {
-        let path = self.path.join(pid.to_string()).join("ns/net");
+        self.namespace(pid, "net")
+    }
+
+    /// Inode of the node's own network namespace.
+    pub fn node_netns(&self) -> Option<u32> {
+        self.netns(INIT)
+    }
+
+    /// Inode of the PID namespace by which this `/proc` numbers processes, where it isn't the initial one: the node is a
+    /// container itself.
+    pub fn nested_pid_namespace(&self) -> Option<u32> {
+        self.namespace(INIT, "pid").filter(|inode| *inode != INITIAL_PID_NAMESPACE)
+    }
+
+    fn namespace(&self, pid: u32, kind: &str) -> Option<u32> {
+        let path = self.path(pid).join("ns").join(kind);
         u32::try_from(std::fs::metadata(path).ok()?.ino()).ok()
     }
 

@@ -80,6 +80,11 @@ const FIELDS: &[Field] = fields! {
     task_comm: "task_struct" "comm", without "process names are read from /proc only";
     task_exit_code: "task_struct" "exit_code", without "crashes carry no signal and no exit code";
     task_signal: "task_struct" "signal", without "crashes carry no signal and no exit code";
+    task_group_leader: "task_struct" "group_leader", without "processes of a node in a container are not told apart";
+    task_thread_pid: "task_struct" "thread_pid", without "processes of a node in a container are not told apart";
+    pid_level: "pid" "level", without "processes of a node in a container are not told apart";
+    pid_numbers: "pid" "numbers", without "processes of a node in a container are not told apart";
+    pid_namespace_inum: "pid_namespace" "ns.inum", without "processes of a node in a container are not told apart";
     signal_group_exit_code: "signal_struct" "group_exit_code", without "crashes of threaded processes carry no exit code";
     task_cgroups: "task_struct" "cgroups", without "processes that die are not attributed to containers";
     css_set_dfl_cgrp: "css_set" "dfl_cgrp", without "processes that die are not attributed to containers";

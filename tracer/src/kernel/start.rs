@@ -28,6 +28,7 @@ use super::tables::Tables;
 use crate::heap;
 use crate::host::HostRoot;
 use crate::host::cgroups::{self, CgroupError};
+use crate::host::proc::Proc;
 
 /// What to observe, and how much of it to report.
 #[derive(Clone, Debug)]
@@ -88,6 +89,8 @@ pub struct Session {
     pub missing_offsets: Vec<Missing>,
     /// Privileges that are missing, each with what is not seen for it.
     pub missing_privileges: Vec<String>,
+    /// The node's `/proc` numbers processes by a PID namespace of its own, as where nodes are containers (`kind`, `k3d`).
+    pub node_is_container: bool,
     /// Where cgroup v2 is.
     pub cgroup_mount: cgroups::Mount,
     /// The observed subtree's id and path below the root, where only a subtree is observed.
@@ -132,7 +135,16 @@ impl Kernel {
 
         heap::give_back();
 
-        let session = Session { ebpf, plan, features, missing_offsets, missing_privileges, cgroup_mount, cgroup };
+        let session = Session {
+            ebpf,
+            plan,
+            features,
+            missing_offsets,
+            missing_privileges,
+            node_is_container: config.pid_namespace != 0,
+            cgroup_mount,
+            cgroup,
+        };
         Ok(Self { session, rings, flight, tables, symbols: Symbols::new() })
     }
 }
@@ -163,6 +175,7 @@ fn config(options: &Options, features: &Features, cpus: &[u32]) -> Config {
         cpu_bits: cpus::bits(cpus),
         packet_pid_tgid: packet_may(BpfHelper::BPF_FUNC_get_current_pid_tgid).into(),
         packet_coarse_clock: packet_may(BpfHelper::BPF_FUNC_ktime_get_coarse_ns).into(),
+        pid_namespace: Proc::new(&options.host_root).nested_pid_namespace().unwrap_or(0),
     }
 }
 

@@ -24,7 +24,7 @@ const PROCESS_NS: Ktime = 30_000_000_000;
 pub(super) struct Hybrid {
     proc: Proc,
     on: bool,
-    own_netns: Option<u32>,
+    node_netns: Option<u32>,
     /// Path of a namespace's pod; none of one that several share.
     namespaces: Recent<u32, Option<String>>,
     processes: Recent<u32, (Ktime, Option<String>)>,
@@ -32,9 +32,16 @@ pub(super) struct Hybrid {
 }
 
 impl Hybrid {
-    pub(super) fn new(proc: Proc, own_tgid: u32, on: bool) -> Self {
-        let own_netns = proc.netns(own_tgid);
-        Self { proc, on, own_netns, namespaces: Recent::new(NAMESPACES), processes: Recent::new(PROCESSES), scanned: 0 }
+    pub(super) fn new(proc: Proc, on: bool) -> Self {
+        let node_netns = proc.node_netns();
+        Self {
+            proc,
+            on,
+            node_netns,
+            namespaces: Recent::new(NAMESPACES),
+            processes: Recent::new(PROCESSES),
+            scanned: 0,
+        }
     }
 
     /// Puts the pod's id in place of a cgroup that is no container's, given that cgroup's path. Gives the pod's id and
@@ -52,7 +59,7 @@ impl Hybrid {
     }
 
     fn pod(&mut self, netns: u32, tgid: u32, at: Ktime) -> Option<String> {
-        if netns != 0 && Some(netns) != self.own_netns {
+        if netns != 0 && Some(netns) != self.node_netns {
             let known = self.namespaces.get(&netns).is_some_and(Option::is_some);
             let age = if known { OUTDATED_NS } else { AGAIN_NS };
             if self.scanned == 0 || at.saturating_sub(self.scanned) >= age {

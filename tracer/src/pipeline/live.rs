@@ -110,9 +110,9 @@ impl<L: Listener> Live<L> {
             None => None,
         };
         let node = Node::new(&options.host_root, wall_offset_ns);
-        let naming = Naming::new(Cgroups::read(&session.cgroup_mount.path), core.cgroup.clone(), node.own_tgid());
+        let naming = Naming::new(Cgroups::read(session.cgroup_mount.clone()), core.cgroup.clone(), node.own_tgid());
         // Only a whole node's pods can be without directories of their own.
-        let hybrid = Hybrid::new(Proc::new(&options.host_root), node.own_tgid(), core.cgroup.is_none());
+        let hybrid = Hybrid::new(Proc::new(&options.host_root), core.cgroup.is_none());
         let feed =
             Feed::new(Correlator::new(core, snapshot), listener(wall_offset_ns), file).with_progress(Progress::new());
         let (cluster, states) = cluster.unzip();

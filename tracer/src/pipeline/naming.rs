@@ -41,11 +41,11 @@ impl Naming {
         if is_by(event, self.own_tgid) {
             return false;
         }
-        let Some(scope) = &self.scope else { return true };
-        match event.cgroup() {
+        match (event.cgroup(), &self.scope) {
             // Told apart by their addresses.
-            None => true,
-            Some(id) => self.cgroups.path(id).is_some_and(|path| is_below(path, scope)),
+            (None, _) => true,
+            (Some(id), None) => self.cgroups.may_hold(id),
+            (Some(id), Some(scope)) => self.cgroups.path(id).is_some_and(|path| is_below(path, scope)),
         }
     }
 
@@ -118,10 +118,12 @@ fn is_by(event: &Event, tgid: u32) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::host::cgroups::Mount;
 
     #[test]
     fn who_was_not_heard_of_for_long_is_told_again() {
-        let mut naming = Naming::new(Cgroups::read(std::path::Path::new("/nonexistent")), None, 1);
+        let nothing = Mount { path: "/nonexistent".into(), is_root: true };
+        let mut naming = Naming::new(Cgroups::read(nothing), None, 1);
         assert!(naming.tells(1) && naming.tells(2));
         for id in 3..100_000 {
             assert!(naming.tells(id) && !naming.tells(1));

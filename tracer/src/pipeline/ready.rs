@@ -19,7 +19,8 @@ pub(super) fn notes(session: &kernel::Session) -> Vec<String> {
     let partly =
         attached.filter_map(|hook| session.features.lacks(hook).map(|lost| format!("hook {}: {lost}", hook.name)));
     let fields = session.missing_offsets.iter().map(|missing| format!("no {}: {}", missing.field, missing.costs));
-    let partial = (!session.cgroup_mount.is_root).then(|| {
+    // Of a node that is a container itself it is the whole node.
+    let partial = (!session.cgroup_mount.is_root && !session.node_is_container).then(|| {
         let mount = session.cgroup_mount.path.display();
         format!("{mount} shows only a part of the cgroup tree: other containers are not seen")
     });

@@ -14,6 +14,7 @@ use crate::cargo::{self, program};
 /// What init, the hook tests and the demo's cluster call.
 const PROGRAMS: &[&str] = &[
     "sh",
+    "bash",
     "cat",
     "dmesg",
     "grep",
@@ -34,6 +35,7 @@ const PROGRAMS: &[&str] = &[
     "true",
     "uname",
     "unbound",
+    "unshare",
 ];
 const FILES: &[&str] = &[
     "/etc/passwd",
