@@ -10,7 +10,9 @@ use tracer_common::{
 };
 
 use crate::{
-    heads, kernel,
+    globals::offset,
+    heads,
+    kernel::{self, state},
     maps::{CONN, DIRECT_CONN, ZERO_CONN, add, claim, count},
 };
 
@@ -50,11 +52,47 @@ pub(crate) fn create(sock: u64, role: u8, flags: u32) -> Option<*mut Conn> {
     Some(conn)
 }
 
-/// Makes the record of a socket that exists already, unless another hook has met it.
+/// What is known of a connection met in this state; nothing of sockets that aren't connected.
 #[inline(always)]
-pub(crate) fn take_over(sock: u64, role: u8, flags: u32) -> Option<*mut Conn> {
+fn met_in(state: u32) -> Option<u32> {
+    match state {
+        // Its beginning hasn't been missed: whatever it carries will be seen.
+        state::SYN_SENT => Some(0),
+        state::ESTABLISHED => Some(conn_flag::JOINED | conn_flag::ESTABLISHED),
+        state::FIN_WAIT1 | state::FIN_WAIT2 | state::CLOSING => {
+            Some(conn_flag::JOINED | conn_flag::ESTABLISHED | conn_flag::LOCAL_CLOSED_FIRST)
+        }
+        state::CLOSE_WAIT | state::LAST_ACK => {
+            Some(conn_flag::JOINED | conn_flag::ESTABLISHED | conn_flag::REMOTE_CLOSED_FIRST)
+        }
+        _ => None,
+    }
+}
+
+/// Whether a socket can be taken over.
+#[inline(always)]
+pub(crate) fn is_connected(sock: u64) -> bool {
+    met_in(kernel::sock_state(kernel::address(sock))).is_some()
+}
+
+/// Makes the record of a connection whose beginning was missed, unless another hook has met it. Nothing of what it carried
+/// is known.
+#[inline(always)]
+pub(crate) fn take_over(sock: u64) -> Option<*mut Conn> {
+    let address = kernel::address(sock);
+    let state = kernel::sock_state(address);
+    let flags = met_in(state)?;
+    // An accepted socket is a copy of its listener, limit of the accept queue included (`net/core/sock.c`
+    // `sk_clone_lock`); one that connected has none.
+    let accepted = kernel::read_or_zero::<u32>(address, offset!(sk_max_ack_backlog)) != 0;
     let conn = room(sock, BPF_NOEXIST)?;
-    fill(conn, sock, role, flags | conn_flag::EXISTING);
+    fill(conn, sock, if accepted { role::SERVER } else { role::CLIENT }, flags | conn_flag::EXISTING);
+    // SAFETY: a live map value.
+    let record = unsafe { &mut *conn };
+    record.state = state;
+    if flags & (conn_flag::LOCAL_CLOSED_FIRST | conn_flag::REMOTE_CLOSED_FIRST) != 0 {
+        record.closing_ns = record.born_ns;
+    }
     Some(conn)
 }
 

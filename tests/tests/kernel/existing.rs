@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use tracer::event::decode::{self, NoNames};
 use tracer::event::{Event, Outcome, Role, SignalKind};
+use tracer::kernel::plan::HOOKS;
 use tracer::kernel::{Kernel, Options, object};
 use tracer_common::conn::{Conn, conn_flag, protocol, role};
 
@@ -23,7 +24,17 @@ struct Late {
 
 impl Late {
     fn start() -> Self {
-        Self { kernel: Kernel::start(object::OBJECT, &Options::default()).unwrap(), told: Vec::new() }
+        Self::with(&Options::default())
+    }
+
+    /// As in a container, where the iterator sees no process of the node.
+    fn without_iterator() -> Self {
+        let hooks = HOOKS.iter().map(|hook| hook.name.to_owned()).filter(|name| name != "task_file").collect();
+        Self::with(&Options { hooks, ..Options::default() })
+    }
+
+    fn with(options: &Options) -> Self {
+        Self { kernel: Kernel::start(object::OBJECT, options).unwrap(), told: Vec::new() }
     }
 
     /// Everything told of a namespace, as soon as it satisfies.
@@ -246,4 +257,38 @@ fn what_is_encrypted_is_known_by_its_records() {
     pair.respond(&answer("500 No", "no"));
     drop(pair);
     assert_eq!(late.all(&net), []);
+}
+
+#[test]
+fn the_first_packet_seen_makes_a_record() {
+    let net = Net::new();
+    let (mut encrypted, mut other, mut answered, idle) = (net.pair(), net.pair(), net.pair(), net.pair());
+    answered.request(&get("/before"));
+    let mut late = Late::without_iterator();
+    let data = [&[0x17, 3, 3, 0, 32][..], &[0xaa; 32]].concat();
+    encrypted.request(&data);
+    other.request(b"PING\r\n");
+    other.respond(b"+PONG\r\n");
+    answered.respond(&answer("500 Before", "no"));
+    for (pair, expected) in [(&encrypted, protocol::TLS), (&other, protocol::UNKNOWN), (&answered, protocol::UNKNOWN)] {
+        for (stream, side) in [(&pair.client, role::CLIENT), (&pair.server, role::SERVER)] {
+            let record = late.record(&net, stream);
+            assert_eq!((record.role, record.protocol, record.connector.tgid), (side, expected, 0));
+            let flags = conn_flag::JOINED | conn_flag::EXISTING | conn_flag::ESTABLISHED;
+            assert_eq!((record.flags & flags, record.state, record.established_ns), (flags, 1, 0));
+            assert!(record.cgroup_id != 0 && record.last_ns != [0, 0]);
+        }
+    }
+    let local = idle.client.local_addr().unwrap().port();
+    let idle_record = late.kernel.tables.connections(|it| it.tuple.netns == net.inode && it.tuple.local_port == local);
+    assert!(idle_record.unwrap().is_empty(), "nothing is known of what nobody uses");
+    for pair in [&mut other, &mut answered] {
+        pair.request(&get("/after"));
+        pair.respond(&answer("502 After", "no"));
+    }
+    drop((encrypted, other, answered, idle));
+    let told = late.all(&net);
+    for end in [Role::Client, Role::Server] {
+        assert_eq!(exchanges(&told, end), [(); 2].map(|()| ("/after".to_owned(), Outcome::Status(502))), "{end:?}");
+    }
 }

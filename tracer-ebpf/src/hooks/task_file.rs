@@ -9,7 +9,7 @@ use core::ffi::c_void;
 
 use tracer_common::{
     Actor,
-    conn::{Conn, conn_flag, role},
+    conn::{Conn, conn_flag},
     limits::EXISTING,
     stats::Stat,
 };
@@ -54,25 +54,21 @@ fn take_over(sock: u64, task: u64) {
     if let Some(record) = conn::find(sock) {
         // SAFETY: a live map value.
         let record = unsafe { &mut *record };
-        // Shared by processes (inherited or passed on): none of them is known to be the one that uses it.
-        if record.flags & conn_flag::EXISTING != 0 && record.connector.tgid != holder.tgid {
+        if record.flags & conn_flag::EXISTING == 0 {
+            return;
+        }
+        if record.comm[0] == 0 {
+            // A packet was first.
+            hold(record, holder, task);
+        } else if record.connector.tgid != holder.tgid {
+            // Shared by processes (inherited or passed on): none of them is known to be the one that uses it.
             record.connector = Actor::default();
         }
         return;
     }
-    let state = kernel::sock_state(sock);
-    let flags = match state {
-        // Its beginning hasn't been missed: whatever it carries will be seen.
-        state::SYN_SENT => 0,
-        state::ESTABLISHED => conn_flag::JOINED | conn_flag::ESTABLISHED,
-        state::FIN_WAIT1 | state::FIN_WAIT2 | state::CLOSING => {
-            conn_flag::JOINED | conn_flag::ESTABLISHED | conn_flag::LOCAL_CLOSED_FIRST
-        }
-        state::CLOSE_WAIT | state::LAST_ACK => {
-            conn_flag::JOINED | conn_flag::ESTABLISHED | conn_flag::REMOTE_CLOSED_FIRST
-        }
-        _ => return,
-    };
+    if !conn::is_connected(sock) {
+        return;
+    }
     let Some(taken) = TAKEN_OVER.get_ptr_mut(0) else { return };
     // SAFETY: a live map value; one reader drives the iterator.
     unsafe {
@@ -81,21 +77,18 @@ fn take_over(sock: u64, task: u64) {
         }
         *taken += 1;
     }
-    // An accepted socket is a copy of its listener, limit of the accept queue included (`net/core/sock.c`
-    // `sk_clone_lock`); one that connected has none.
-    let accepted = read_or_zero::<u32>(sock, offset!(sk_max_ack_backlog)) != 0;
-    let role = if accepted { role::SERVER } else { role::CLIENT };
-    let Some(record) = conn::take_over(sock, role, flags) else { return };
+    let Some(record) = conn::take_over(sock) else { return };
     // SAFETY: a live map value.
     let record: &mut Conn = unsafe { &mut *record };
-    record.state = state;
-    // Its thread isn't known.
-    record.connector = Actor { tgid: holder.tgid, tid: 0 };
-    record.comm = kernel::task_comm(task);
-    if flags & (conn_flag::LOCAL_CLOSED_FIRST | conn_flag::REMOTE_CLOSED_FIRST) != 0 {
-        record.closing_ns = record.born_ns;
-    }
-    if state == state::SYN_SENT {
+    hold(record, holder, task);
+    if record.state == state::SYN_SENT {
         record.syn_retransmits = u32::from(read_or_zero::<u8>(sock, offset!(icsk_retransmits)));
     }
+}
+
+/// The process whose socket it is; its thread isn't known.
+#[inline(always)]
+fn hold(record: &mut Conn, holder: Actor, task: u64) {
+    record.connector = Actor { tgid: holder.tgid, tid: 0 };
+    record.comm = kernel::task_comm(task);
 }
