@@ -92,11 +92,13 @@ pub fn problems(plan: &Plan, expected: &[Expected], allow_unknown: bool, inciden
     Ok(problems)
 }
 
-/// Notes that no incident carries.
-pub fn missing_notes(notes: &[String], incidents: &Incidents) -> Vec<String> {
+/// Coverage notes that should be there and aren't, and one that shouldn't: a kind that isn't installed has no objects.
+pub fn note_problems(notes: &[String], incidents: &Incidents) -> Vec<String> {
     let all: Vec<String> = incidents.iter().map(|incident| incident["coverage"]["notes"].to_string()).collect();
     let missing = notes.iter().filter(|note| !all.iter().any(|text| text.contains(note.as_str())));
-    missing.map(|note| format!("no coverage note says \"{note}\"; there are {all:?}")).collect()
+    let missing = missing.map(|note| format!("no coverage note says \"{note}\"; there are {all:?}"));
+    let idle = all.iter().find(|text| text.contains("not in this cluster"));
+    missing.chain(idle.map(|text| format!("nothing is missing, but a note says so: {text}"))).collect()
 }
 
 /// Where the outer requests can't be told apart, the inner hops of the same failure are told on their own: the same cause

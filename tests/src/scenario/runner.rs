@@ -83,7 +83,7 @@ pub fn run(scenario: &Scenario, tracer: Option<&Path>, state: State) -> Result<O
         let diagnostics = capture.diagnostics();
         let seen = capture.finish()?;
         problems.extend(expect::problems(&cluster.plan, expected, *allow_unknown, &seen)?);
-        problems.extend(expect::missing_notes(&scenario.notes, &seen));
+        problems.extend(expect::note_problems(&scenario.notes, &seen));
         let replayed = capture::replay(tracer, &cluster)?;
         if !seen.iter().eq(replayed.iter()) {
             let replayed: Vec<_> = replayed.iter().map(|incident| format!("\n    {incident}")).collect();

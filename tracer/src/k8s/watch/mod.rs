@@ -195,6 +195,8 @@ impl Watch {
                     changes.extend(known.filter(|place| !seen.contains(&hash(place))).map(Change::Remove));
                 }
                 Update::Broken(message) => tracing::warn!("an object of the API server is passed over: {message}"),
+                // A kind that isn't installed has no objects: nothing is unknown.
+                Update::State(WatchState::Absent) if kind.gives.is_none() => progress.state = Some(WatchState::Absent),
                 Update::State(state) => tell(progress, state),
             }
         }

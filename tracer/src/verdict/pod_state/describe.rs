@@ -9,6 +9,18 @@ use crate::{
 
 /// Warning events that are shown of a pod, the newest first.
 const EVENTS: usize = 3;
+/// What kept a pod from starting, as the scheduler and the kubelet call it (`pkg/kubelet/events/event.go` of Kubernetes): of no
+/// consequence once it runs.
+const BEFORE_START: &[&str] = &[
+    "Failed",
+    "FailedAttachVolume",
+    "FailedCreatePodSandBox",
+    "FailedMount",
+    "FailedScheduling",
+    "FailedSync",
+    "InspectFailed",
+    "NetworkNotReady",
+];
 
 /// Evidence of the pod's state; `probes` with the definitions of its probes.
 pub(crate) fn describe(context: &Context<'_>, pod: &Pod, probes: bool) -> Vec<Evidence> {
@@ -31,7 +43,7 @@ pub(crate) fn describe(context: &Context<'_>, pod: &Pod, probes: bool) -> Vec<Ev
         found.extend(definitions(pod));
     }
     let events = events_of(context.snapshot, pod);
-    let told = |e: &&&Event| e.kind == "Warning" || e.reason == "Killing";
+    let told = |e: &&&Event| (e.kind == "Warning" || e.reason == "Killing") && !is_over(pod, e);
     found.extend(events.iter().rev().filter(told).take(EVENTS).map(|e| event(e)));
     let node = pod.spec.node_name.as_deref().and_then(|n| context.snapshot.node(n));
     if let Some((node, pressed)) = node.and_then(|n| Some((n, pressure(n)?))) {
@@ -39,6 +51,13 @@ pub(crate) fn describe(context: &Context<'_>, pod: &Pod, probes: bool) -> Vec<Ev
         found.push(evidence("node", None, text).with("node", node.metadata.name.as_str()));
     }
     found
+}
+
+/// The event says what kept the pod from starting, and it runs.
+pub(super) fn is_over(pod: &Pod, event: &Event) -> bool {
+    let statuses = &pod.status.container_statuses;
+    let runs = !statuses.is_empty() && statuses.iter().all(|status| status.state.running.is_some());
+    runs && BEFORE_START.contains(&event.reason.as_str())
 }
 
 fn container(pod: &str, status: &ContainerStatus) -> Option<Evidence> {

@@ -2,20 +2,25 @@
 
 use rstest::rstest;
 
-use super::trouble;
+use super::{describe::is_over, events_of, trouble};
 use crate::k8s::{dump, snapshot::Snapshot};
 
 const POD: &str = "{apiVersion: v1, kind: Pod, metadata: {namespace: shop, name: cart, uid: u1}, spec: {containers: [\
                    {name: app, readinessProbe: {httpGet: {path: /ready, port: 8080}}}], initContainers: [{name: init}]}, status: {";
 
-/// The cause and the container that the status names, with an event of that reason and message.
-fn found(status: &str, reason: &str, message: &str) -> String {
+/// The pod with that status, and an event about it of that reason and message.
+fn cluster(status: &str, reason: &str, message: &str) -> Snapshot {
     let event = format!(
         "{{apiVersion: v1, kind: Event, metadata: {{namespace: shop, name: e}}, reason: {reason}, message: '{message}', \
          involvedObject: {{kind: Pod, namespace: shop, name: cart, uid: u1, fieldPath: 'spec.containers{{app}}'}}}}"
     );
     let yaml = format!("{POD}{status}}}}}\n---\n{event}\n");
-    let snapshot = Snapshot::new(dump::parse("test", yaml.as_bytes()).unwrap().objects);
+    Snapshot::new(dump::parse("test", yaml.as_bytes()).unwrap().objects)
+}
+
+/// The cause and the container that the status names.
+fn found(status: &str, reason: &str, message: &str) -> String {
+    let snapshot = cluster(status, reason, message);
     let found = trouble(&snapshot, snapshot.pods().next().unwrap());
     found.map_or("-".to_owned(), |t| format!("{} {}", t.cause, t.container.unwrap_or_default()).trim_end().to_owned())
 }
@@ -129,4 +134,14 @@ fn what_comes_first_is_blamed() {
     assert_eq!(found(&app("state: {waiting: {reason: ContainerCreating}}"), "FailedMount", mount), "config-error app");
     // An event of an earlier pod of that name, or of another container.
     assert_eq!(found(&app("state: {waiting: {reason: ContainerCreating}}"), "FailedMount", "timed out"), "-");
+}
+
+#[rstest]
+#[case("FailedMount", "running: {startedAt: '2026-01-01T00:00:00Z'}", true)]
+#[case("FailedMount", "waiting: {reason: ContainerCreating}", false)]
+#[case("Unhealthy", "running: {startedAt: '2026-01-01T00:00:00Z'}", false)]
+fn what_kept_a_pod_from_starting(#[case] reason: &str, #[case] state: &str, #[case] over: bool) {
+    let snapshot = cluster(&app(&format!("state: {{{state}}}")), reason, "");
+    let pod = snapshot.pods().next().unwrap();
+    assert_eq!(is_over(pod, events_of(&snapshot, pod)[0]), over);
 }

@@ -15,7 +15,11 @@ pub(super) fn judge(chain: &Chain<'_>, context: &Context<'_>) -> Option<Judgemen
     }
     let address = leaf.target.backend.unwrap_or(leaf.connect.remote);
     let label = target_label(&leaf.target);
-    let summary = format!("nothing listens on port {} of {label}", address.port());
+    let summary = if label == address.to_string() {
+        format!("nothing listens on {label}")
+    } else {
+        format!("nothing listens on port {} of {label}", address.port())
+    };
     let confidence = if leaf.refusal.is_some() { 0.97 } else { 0.85 };
     let mut found = Judgement::new(cause::NO_LISTENER, confidence, summary).because([connect_evidence(context, leaf)]);
     if let Some(refusal) = &leaf.refusal {

@@ -67,7 +67,8 @@ pub(super) fn how(run: &ProbeRun) -> String {
         Answer::Refused => "refused".to_owned(),
         Answer::Silence => "the connect not answered".to_owned(),
     };
-    format!("{}: {answer}, {} times in a row", pod_state::probe_definition(&run.probe), run.failures)
+    let row = if run.failures > 1 { format!(", {} times in a row", run.failures) } else { String::new() };
+    format!("{}: {answer}{row}", pod_state::probe_definition(&run.probe))
 }
 
 pub(super) fn run_evidence(context: &Context<'_>, run: &ProbeRun) -> Evidence {
