@@ -185,11 +185,15 @@ async fn a_version_that_is_gone_is_listed_anew_and_what_vanished_meanwhile_is_re
 #[tokio::test]
 async fn what_is_forbidden_or_absent_costs_only_itself() {
     let server = ApiServer::start([pod("a", "10.1.0.1")]).unwrap();
-    server.set(|faults| faults.forbidden = ["events".to_owned()].into());
+    server.set(|faults| {
+        faults.forbidden = ["events".to_owned()].into();
+        faults.absent = ["endpointslices.discovery.k8s.io".to_owned()].into();
+    });
     let client = Client::start(&server).await;
     assert!(client.has_pod("a"));
     assert_eq!(client.last_state("events"), Some(&WatchState::Forbidden));
-    assert_eq!(client.last_state("httproutes.gateway.networking.k8s.io"), Some(&WatchState::Absent));
+    assert_eq!(client.last_state("endpointslices.discovery.k8s.io"), Some(&WatchState::Absent));
+    assert_eq!(client.last_state("httproutes.gateway.networking.k8s.io"), None, "nobody has installed it");
 }
 
 #[tokio::test]

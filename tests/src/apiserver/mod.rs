@@ -38,6 +38,8 @@ pub struct Faults {
     pub hang: bool,
     /// Resources that the client's role doesn't allow: `pods`, `pods/proxy`, `httproutes.gateway.networking.k8s.io`.
     pub forbidden: HashSet<String>,
+    /// Those that it doesn't have, as an older one.
+    pub absent: HashSet<String>,
     /// Between two events of a watch, and two objects of a list.
     pub slow: Option<Duration>,
     /// A watch breaks in the middle of a chunk after so many events.

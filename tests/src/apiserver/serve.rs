@@ -73,7 +73,7 @@ fn refusal(request: &Request, faults: &Faults, shared: &Shared) -> Option<u16> {
     if faults.forbidden.contains(&full) {
         return Some(403);
     }
-    (!shared.state().store.serves(&resource)).then_some(404)
+    (faults.absent.contains(&full) || !shared.state().store.serves(&resource)).then_some(404)
 }
 
 fn hang(shared: &Shared) -> io::Result<()> {
