@@ -1,7 +1,7 @@
 //! Probes: the kubelet's requests and connects, by which it sees whether a container is well. They are known by who makes
 //! them (the kubelet, from the node) and by the definition in the pod that they fit.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use super::{Correlator, call::Call};
 use crate::{
@@ -151,8 +151,12 @@ impl Correlator {
         if self.window.probes.recent().next().is_none() || pod.spec.host_network {
             return Vec::new();
         }
-        let own: Vec<&Attempt> =
-            self.window.probes.recent().filter(|a| pod.addresses().any(|ip| ip == a.target.ip())).collect();
+        let has_address = pod.addresses().next().is_some();
+        let is_own = |attempt: &&Attempt| match attempt.target.ip() {
+            ip if has_address => pod.addresses().any(|own| own == ip),
+            ip => self.probed(ip).is_some_and(|known| known.metadata.uid == pod.metadata.uid),
+        };
+        let own: Vec<&Attempt> = self.window.probes.recent().filter(is_own).collect();
         let probes: Vec<_> = pod.running_containers().flat_map(defined).collect();
         let alike = |probe: &Probe| {
             u32::try_from(probes.iter().filter(|(_, _, other)| same_target(other, probe)).count()).unwrap_or(1).max(1)
@@ -185,6 +189,15 @@ impl Correlator {
         probes.iter().filter_map(run).collect()
     }
 
+    /// The pod at an address. The cluster tells a new pod's late; what it answered tells its cgroup.
+    fn probed(&self, address: IpAddr) -> Option<&Pod> {
+        match self.snapshot.owner_of(address) {
+            Some(AddressOwner::Pod(pod)) => Some(pod),
+            Some(_) => None,
+            None => self.identity.pod_of(&self.snapshot, self.identity.cgroup_at(address)?),
+        }
+    }
+
     /// The probes that a call is an attempt of, with the pod; none if it is no probe.
     pub(crate) fn probing(&self, call: &Call) -> Option<(&Pod, Vec<ProbeRun>)> {
         let (target, start) = match call {
@@ -194,7 +207,7 @@ impl Correlator {
             Call::Connect(c) if self.is_kubelet(c.cgroup, Some(c.actor.tgid), &c.comm) => (c.remote, c.start_ns),
             _ => return None,
         };
-        let Some(AddressOwner::Pod(pod)) = self.snapshot.owner_of(target.ip()) else { return None };
+        let pod = self.probed(target.ip())?;
         let mut runs = self.probe_runs(pod);
         let path = match call {
             Call::Exchange(x) => x.request.as_ref().map(|head| head.path.as_str()),
