@@ -68,6 +68,9 @@ enum Task {
         #[arg(long)]
         debug: bool,
     },
+    /// Install the DaemonSet on a real kubelet with containerd, and have it explain what is broken there; root. Builds
+    /// Kubernetes the first time
+    Node,
     /// Write what is generated in `deploy/`, and check it with helm, kubectl and promtool
     Deploy,
     /// Everything that must pass before a change lands
@@ -96,6 +99,7 @@ fn main() -> ExitCode {
         Task::Image => deploy::image::build(),
         Task::Container { debug: true } => deploy::container::check_debug(),
         Task::Container { debug: false } => deploy::container::check_shipped(),
+        Task::Node => deploy::node::check(),
         Task::Deploy => deploy::check(),
         Task::Ci => ci::run(),
     };

@@ -29,10 +29,7 @@ pub(crate) fn build() -> Result<()> {
     build.args(["build", "--quiet", "--tag", IMAGE, "--file", "deploy/Containerfile"]).arg(&context);
     cargo::run(&mut build)?;
     let archive = cargo::target_dir().join("image/tracer.tar");
-    if archive.exists() {
-        fs::remove_file(&archive)?;
-    }
-    cargo::run(podman().args(["save", "--quiet", "--output"]).arg(&archive).arg(IMAGE))?;
+    save(IMAGE, &archive)?;
     let megabytes = size as f64 / 1e6;
     eprintln!("{IMAGE}, {megabytes:.1} MB: `podman load < {}`", archive.display());
     Ok(())
@@ -42,21 +39,39 @@ pub(crate) fn build() -> Result<()> {
 /// runs doesn't depend on how it is built.
 pub(super) fn build_debug() -> Result<()> {
     setup::deploy()?;
-    let context = cargo::target_dir().join("image/debug-context");
+    let file = fs::read_to_string("deploy/Containerfile")?.replace("COPY tracer /tracer", "COPY . /");
+    pack(DEBUG_IMAGE, &test::binary("tracer"), &file)
+}
+
+/// An image of a program and the libraries that it is linked to.
+pub(super) fn pack(image: &str, program: &Path, file: &str) -> Result<()> {
+    let context = context();
     if context.exists() {
         fs::remove_dir_all(&context)?;
     }
     fs::create_dir_all(&context)?;
-    let (built, packed) = (test::binary("tracer"), context.join("tracer"));
-    cargo::run(Command::new("strip").arg("--strip-debug").arg("-o").arg(&packed).arg(&built))?;
-    for library in libraries(&built)? {
+    let packed = context.join(program.file_name().context("a program without a name")?);
+    cargo::run(Command::new("strip").arg("--strip-debug").arg("-o").arg(packed).arg(program))?;
+    for library in libraries(program)? {
         let target = context.join(library.strip_prefix("/")?);
         fs::create_dir_all(target.parent().context("a library without a directory")?)?;
         fs::copy(&library, target)?;
     }
-    let file = context.join("Containerfile");
-    fs::write(&file, fs::read_to_string("deploy/Containerfile")?.replace("COPY tracer /tracer", "COPY . /"))?;
-    cargo::run(podman().args(["build", "--quiet", "--tag", DEBUG_IMAGE, "--file"]).arg(&file).arg(&context))
+    let written = context.join("Containerfile");
+    fs::write(&written, file)?;
+    cargo::run(podman().args(["build", "--quiet", "--tag", image, "--file"]).arg(&written).arg(&context))
+}
+
+fn context() -> PathBuf {
+    cargo::target_dir().join("image/debug-context")
+}
+
+/// As an archive, which podman and containerd read.
+pub(super) fn save(image: &str, archive: &Path) -> Result<()> {
+    if archive.exists() {
+        fs::remove_file(archive)?;
+    }
+    cargo::run(podman().args(["save", "--quiet", "--output"]).arg(archive).arg(image))
 }
 
 /// What `ldd` says that a program loads: `libz.so.1 => /lib/… (0x…)`, and the loader itself by its path.
@@ -68,9 +83,12 @@ fn libraries(program: &Path) -> Result<Vec<PathBuf>> {
 
 /// Of the debug image everything goes; the one that is shipped stays, if there is one.
 pub(super) fn remove_debug() -> Result<()> {
-    cargo::run(podman().args(["rmi", "--force", DEBUG_IMAGE]).stdout(std::io::stderr()))?;
-    let context = cargo::target_dir().join("image/debug-context");
-    fs::remove_dir_all(&context).with_context(|| context.display().to_string())
+    remove(DEBUG_IMAGE)
+}
+
+pub(super) fn remove(image: &str) -> Result<()> {
+    cargo::run(podman().args(["rmi", "--force", image]).stdout(std::io::stderr()))?;
+    fs::remove_dir_all(context()).with_context(|| context().display().to_string())
 }
 
 /// Podman with a store below the target directory, and nothing of the machine that a container of ours doesn't need.

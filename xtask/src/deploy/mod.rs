@@ -7,6 +7,7 @@ use crate::{dashboards, setup};
 pub(crate) mod container;
 pub(crate) mod image;
 pub(crate) mod manifests;
+pub(crate) mod node;
 mod rules;
 mod tools;
 

@@ -7,7 +7,6 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
-use super::KERNELS;
 use crate::cargo::{self, program};
 
 /// The newest releases come from where they are tried out; the older ones from the suite that they were made for.
@@ -26,19 +25,20 @@ pub(super) struct Image {
 }
 
 /// Apt with lists and settings of its own: what the machine has installed isn't touched.
-pub(super) struct Archive {
+pub(crate) struct Archive {
     home: PathBuf,
 }
 
 impl Archive {
-    pub(super) fn open(home: &Path) -> Result<Self> {
+    /// For packages (`deb`) or their sources (`deb-src`).
+    pub(crate) fn open(home: &Path, kind: &str) -> Result<Self> {
         let archive = Self { home: home.to_owned() };
         for directory in ["lists/partial", "archives/partial", "packages", "unpacked"] {
             fs::create_dir_all(home.join(directory)).with_context(|| home.display().to_string())?;
         }
         let sources = home.join("sources.list");
         if !sources.exists() {
-            fs::write(&sources, source_entries()?)?;
+            fs::write(&sources, source_entries(kind)?)?;
             // A suite that the mirror doesn't carry is no error: what it would have held is missed later, by name.
             let _ = cargo::run(archive.apt("apt-get").args(["--quiet", "update"]));
         }
@@ -60,6 +60,13 @@ impl Archive {
         let vmlinuz =
             vmlinuz.into_iter().find(|path| path.is_file()).with_context(|| format!("{package}: no image"))?;
         Ok(Image { package, vmlinuz, modules: modules.join(&release), release })
+    }
+
+    /// Downloads a source package as its authors published it.
+    pub(crate) fn source(&self, package: &str, into: &Path) -> Result<()> {
+        let mut download = self.apt("apt-get");
+        download.current_dir(into).args(["--quiet", "source", "--download-only", "--tar-only", package]);
+        cargo::run(download.stdout(std::io::stderr()))
     }
 
     fn chosen(&self, series: &str) -> PathBuf {
@@ -130,7 +137,7 @@ fn numbers(name: &str) -> Vec<u32> {
 }
 
 /// One line per suite, on the mirror that the machine's own sources name, and as trusted as they are.
-fn source_entries() -> Result<String> {
+fn source_entries(kind: &str) -> Result<String> {
     let mut hosts = Vec::new();
     let directory = fs::read_dir("/etc/apt/sources.list.d").into_iter().flatten().flatten().map(|entry| entry.path());
     for file in [PathBuf::from("/etc/apt/sources.list")].into_iter().chain(directory) {
@@ -142,11 +149,11 @@ fn source_entries() -> Result<String> {
         let base = hosts.iter().find(|url| url.trim_end_matches('/').ends_with(&format!("/{archive}")));
         let Some(base) = base else { continue };
         for suite in *suites {
-            lines += &format!("deb [signed-by={KEYRING}] {base} {suite} main\n");
+            lines += &format!("{kind} [signed-by={KEYRING}] {base} {suite} main\n");
         }
     }
     if lines.is_empty() {
-        bail!("apt on this machine has no Debian mirror, and the kernels {} come from one", KERNELS.join(", "));
+        bail!("apt on this machine has no Debian mirror, where this comes from");
     }
     Ok(lines)
 }

@@ -15,7 +15,8 @@ mod initramfs;
 mod machine;
 mod table;
 
-use image::{Archive, Image};
+pub(crate) use image::Archive;
+use image::Image;
 use machine::{Accelerator, Parts};
 
 /// Series of Debian's kernels, oldest first.
@@ -59,7 +60,7 @@ const IN_CI: [&str; 2] = ["6.1", "6.12"];
 pub(crate) fn check() -> Result<()> {
     let images = || {
         setup::kernels()?;
-        let archive = Archive::open(&cache()?)?;
+        let archive = Archive::open(&cache("tracer-kernels")?, "deb")?;
         IN_CI.iter().try_for_each(|series| archive.image(series).map(drop))
     };
     if let Err(error) = images() {
@@ -81,7 +82,7 @@ pub(crate) fn run(Kernels { only, short }: &Kernels) -> Result<()> {
     let work = cargo::target_dir().join("kernels");
     fs::create_dir_all(&work)?;
     let programs = initramfs::programs(&work, &own)?;
-    let archive = Archive::open(&cache()?)?;
+    let archive = Archive::open(&cache("tracer-kernels")?, "deb")?;
     let patience = if *short { machine::SHORT } else { machine::LONG };
     let mut faults = Vec::new();
     let mut accelerator = None;
@@ -213,11 +214,11 @@ fn build(short: bool) -> Result<Vec<(&'static str, PathBuf)>> {
     Ok([("hook-tests", hook_tests)].into_iter().chain(own).collect())
 }
 
-/// Kernels outlive `cargo clean`.
-fn cache() -> Result<PathBuf> {
+/// What takes long to fetch or build outlives `cargo clean`.
+pub(crate) fn cache(name: &str) -> Result<PathBuf> {
     let home = env::var_os("XDG_CACHE_HOME")
         .map(PathBuf::from)
         .or_else(|| env::var_os("HOME").map(|home| Path::new(&home).join(".cache")))
         .context("neither XDG_CACHE_HOME nor HOME is set")?;
-    Ok(home.join("tracer-kernels"))
+    Ok(home.join(name))
 }

@@ -59,6 +59,15 @@ pub(crate) fn kernels() -> Result<()> {
     apt::install(&tools::packages(&missing), &tools::reasons(&missing))
 }
 
+/// What a real kubelet needs around it; only the task that starts one asks for it.
+pub(crate) fn node() -> Result<()> {
+    let missing = tools::missing_for_node();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    apt::install(&tools::packages(&missing), &tools::reasons(&missing))
+}
+
 /// What generates load, and what does by system calls what the tracer does by packets; only the benchmark needs it.
 pub(crate) fn load() -> Result<()> {
     let missing = tools::missing_for_load();

@@ -53,6 +53,17 @@ const KERNELS: &[Tool] = &[
     tool("depmod", &["--version"], "kmod", "to list their modules"),
 ];
 
+/// What a node is besides Kubernetes, and what builds that.
+const NODE: &[Tool] = &[
+    tool("containerd", &["--version"], "containerd", "to run the node's containers"),
+    tool("etcd", &["--version"], "etcd-server", "to hold the API server's objects"),
+    tool("/usr/lib/cni/bridge", &["--version"], "containernetworking-plugins", "to lay the pods' network"),
+    tool("openssl", &["version"], "openssl", "to make the API server's certificate"),
+    tool("rsync", &["--version"], "rsync", "to build Kubernetes"),
+    tool("jq", &["--version"], "jq", "to build Kubernetes"),
+    tool("go", &["version"], "golang-go", "to build Kubernetes"),
+];
+
 const LOAD: &[Tool] = &[
     tool("taskset", &["--version"], "util-linux", "to keep servers and clients on their processors"),
     tool("wrk", &["--version"], "wrk", "to saturate servers"),
@@ -93,6 +104,10 @@ pub(super) fn missing(scope: Scope) -> Vec<&'static Tool> {
 
 pub(super) fn missing_for_kernels() -> Vec<&'static Tool> {
     KERNELS.iter().filter(|tool| !tool.works()).collect()
+}
+
+pub(super) fn missing_for_node() -> Vec<&'static Tool> {
+    NODE.iter().filter(|tool| !tool.works()).collect()
 }
 
 pub(super) fn missing_for_load() -> Vec<&'static Tool> {
