@@ -130,6 +130,10 @@ impl Correlator {
             return decision;
         }
         if let Call::Exchange(x) = &call {
+            // A failure to the kubelet only, and no probe of the pod is known: it may have been a lifecycle hook.
+            if !x.failed(self.min_status_of(x.cgroup)) {
+                return Decision::Done;
+            }
             if self.explained.contains_key(&x.hop_key()) {
                 return Decision::Done;
             }
