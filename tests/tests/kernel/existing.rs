@@ -17,7 +17,7 @@ use super::net::{Net, Pair, answer, get, is_vague, path_of};
 use super::observer::{PATIENCE, netns};
 
 /// A tracer of the test's own, which starts only when everything is there.
-struct Late {
+pub(crate) struct Late {
     kernel: Kernel,
     told: Vec<Event>,
 }
@@ -33,12 +33,12 @@ impl Late {
         Self::with(&Options { hooks, ..Options::default() })
     }
 
-    fn with(options: &Options) -> Self {
+    pub(crate) fn with(options: &Options) -> Self {
         Self { kernel: Kernel::start(object::OBJECT, options).unwrap(), told: Vec::new() }
     }
 
     /// Everything told of a namespace, as soon as it satisfies.
-    fn told(&mut self, net: &Net, what: &str, enough: impl Fn(&[Event]) -> bool) -> Vec<Event> {
+    pub(crate) fn told(&mut self, net: &Net, what: &str, enough: impl Fn(&[Event]) -> bool) -> Vec<Event> {
         let deadline = Instant::now() + PATIENCE;
         loop {
             self.kernel.rings.drain(10_000, |_, bytes| {

@@ -3,14 +3,13 @@
 use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
-use std::time::Instant;
 
-use tracer::event::decode::{self, NoNames};
-use tracer::event::{Connect, Event};
+use tracer::event::Event;
 use tracer::host::HostRoot;
 use tracer::host::proc::Proc;
-use tracer::kernel::{Kernel, Options, object};
+use tracer::kernel::Options;
 
+use super::existing::Late;
 use super::net::Net;
 use super::observer::PATIENCE;
 
@@ -42,19 +41,13 @@ impl Drop for Node {
     }
 }
 
-fn connect_to(kernel: &mut Kernel, target: SocketAddr) -> Connect {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let mut found = None;
-        kernel.rings.drain(10_000, |_, bytes| match decode::decode(bytes, &mut NoNames).map(|record| record.event) {
-            Ok(Event::Connect(connect)) if connect.remote == target => found = Some(connect),
-            _ => {}
-        });
-        if let Some(connect) = found {
-            return connect;
-        }
-        assert!(Instant::now() < deadline, "no event of {target}");
-    }
+/// Who made the failed connect to that address.
+fn connector(late: &mut Late, net: &Net, target: SocketAddr) -> (u32, u32) {
+    let by = |event: &Event| match event {
+        Event::Connect(connect) if connect.remote == target => Some((connect.actor.tgid, connect.actor.tid)),
+        _ => None,
+    };
+    late.told(net, "the connect", |told| told.iter().any(|event| by(event).is_some())).iter().find_map(by).unwrap()
 }
 
 #[test]
@@ -64,14 +57,11 @@ fn processes_are_told_by_the_nodes_numbers() {
     let mut node = Node::start(&net, inside);
     assert!(Proc::new(&node.root).nested_pid_namespace().is_some());
     assert_eq!(Proc::new(&HostRoot::default()).nested_pid_namespace(), None);
-    let mut kernel =
-        Kernel::start(object::OBJECT, &Options { host_root: node.root.clone(), ..Options::default() }).unwrap();
+    let mut late = Late::with(&Options { host_root: node.root.clone(), ..Options::default() });
 
     node.child.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
-    let actor = connect_to(&mut kernel, inside).actor;
-    assert_eq!((actor.tgid, actor.tid), (1, 1));
+    assert_eq!(connector(&mut late, &net, inside), (1, 1));
 
     net.try_connect(outside, PATIENCE).unwrap_err();
-    let actor = connect_to(&mut kernel, outside).actor;
-    assert_eq!((actor.tgid, actor.tid), (0, 0), "it isn't the node's");
+    assert_eq!(connector(&mut late, &net, outside), (0, 0), "it isn't the node's");
 }

@@ -52,20 +52,12 @@ pub(crate) fn run(report: Report) -> Result<()> {
 /// What boots other kernels; nothing else needs it.
 pub(crate) fn kernels() -> Result<()> {
     run(Report::WhenInstalling)?;
-    let missing = tools::missing_for_kernels();
-    if missing.is_empty() {
-        return Ok(());
-    }
-    apt::install(&tools::packages(&missing), &tools::reasons(&missing))
+    install(Scope::Kernels)
 }
 
 /// What a real kubelet needs around it; only the task that starts one asks for it.
 pub(crate) fn node() -> Result<()> {
-    let missing = tools::missing_for_node();
-    if missing.is_empty() {
-        return Ok(());
-    }
-    apt::install(&tools::packages(&missing), &tools::reasons(&missing))
+    install(Scope::Node)
 }
 
 /// What generates load, and what does by system calls what the tracer does by packets; only the benchmark needs it.

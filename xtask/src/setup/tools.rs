@@ -11,6 +11,8 @@ use crate::cargo;
 pub(super) enum Scope {
     Development,
     Deploy,
+    Kernels,
+    Node,
 }
 
 pub(super) struct Tool {
@@ -98,16 +100,10 @@ pub(super) fn missing(scope: Scope) -> Vec<&'static Tool> {
     let tools = match scope {
         Scope::Development => TOOLS,
         Scope::Deploy => DEPLOY_TOOLS,
+        Scope::Kernels => KERNELS,
+        Scope::Node => NODE,
     };
     tools.iter().filter(|tool| !tool.works()).collect()
-}
-
-pub(super) fn missing_for_kernels() -> Vec<&'static Tool> {
-    KERNELS.iter().filter(|tool| !tool.works()).collect()
-}
-
-pub(super) fn missing_for_node() -> Vec<&'static Tool> {
-    NODE.iter().filter(|tool| !tool.works()).collect()
 }
 
 pub(super) fn missing_for_load() -> Vec<&'static Tool> {

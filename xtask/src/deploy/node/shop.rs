@@ -95,7 +95,8 @@ pub(super) fn objects() -> Value {
         merge(&mut own, container);
         let mut spec = json!({"containers": [own], "volumes": [{"name": "routes", "configMap": {"name": name}}]});
         merge(&mut spec, pod);
-        let (address, target) = (format!("10.96.1.{number}"), if port == 8090 { 8090 } else { 8080 });
+        let address = format!("10.96.1.{number}");
+        let target = if name == "wrongport" { 8080 } else { port };
         names += &format!("  local-data: \"{name}.shop.svc.cluster.local. A {address}\"\n");
         let selected = if name == "recommendations" { "recommendation" } else { name };
         items.push(json!({
