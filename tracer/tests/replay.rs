@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use tracer::{
     correlate::Correlator,
-    event::{Drop, Event, Outcome, Record, record},
+    event::{Conntrack, Drop, Event, HostFact, Outcome, Record, record},
     verdict::{Incident, Origin},
 };
 
@@ -224,4 +224,26 @@ fn a_call_is_made_when_it_is_sent() {
     });
     assert_eq!(earlier, chains(|record| record));
     assert!(!earlier.is_empty());
+}
+
+/// `conntrack-full` where the table was read so, or not at all.
+fn conntrack_read_as(table: Option<Conntrack>) -> (String, f64) {
+    let found = replay_edited("conntrack-full", |record| match record.event {
+        Event::Host(HostFact::Conntrack { netns, .. }) => {
+            let fact = table.map(|table| Event::Host(HostFact::Conntrack { netns, table }));
+            fact.into_iter().map(|event| Record { at: record.at, event }).collect()
+        }
+        _ => vec![record],
+    });
+    let [incident] = &found[..] else { panic!("{found:?}") };
+    (incident.cause.id.clone(), incident.cause.confidence)
+}
+
+#[test]
+fn a_firewall_is_sure_only_where_the_connection_table_is_known() {
+    let table = |count, max| Some(Conntrack { count, max, insert_failed: 0 });
+    assert_eq!(conntrack_read_as(table(1000, 1000)).0, "conntrack-full");
+    assert_eq!(conntrack_read_as(table(10, 1000)), ("firewall-drop".to_owned(), 0.91));
+    assert_eq!(conntrack_read_as(table(0, 0)), ("firewall-drop".to_owned(), 0.91), "not loaded");
+    assert_eq!(conntrack_read_as(None), ("firewall-drop".to_owned(), 0.67));
 }

@@ -1,13 +1,8 @@
 //! The way from a symptom down to the deepest element that failed: what the rules judge.
 
-use super::{
-    around::Around,
-    call::Call,
-    identity::{Conntrack, LocalPorts, Who},
-    probe::ProbeRun,
-};
+use super::{around::Around, call::Call, identity::Who, probe::ProbeRun};
 use crate::{
-    event::{Drop, Exchange, Icmp, Ktime, Process, UnansweredSyn},
+    event::{Conntrack, Drop, Exchange, Icmp, Ktime, LocalPorts, Process, UnansweredSyn},
     k8s::model::{Pod, Service},
     verdict::{Hop, Link},
 };

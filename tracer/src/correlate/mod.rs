@@ -47,9 +47,11 @@ pub(crate) use around::Around;
 pub(crate) use chain::{Chain, ConnectLeaf, Leaf, LookupLeaf, ServerLeaf, Target};
 pub(crate) use descend::milliseconds;
 pub use identity::CGROUPS;
-pub(crate) use identity::{Conntrack, Identity, Who, service_name};
+pub(crate) use identity::{Identity, Who, service_name};
 pub(crate) use leaf::ECONNREFUSED;
 pub(crate) use lookup::LookupOutcome;
+#[cfg(feature = "kernel")]
+pub(crate) use nodes::made_cgroup;
 pub use nodes::{MOST_NODES, Node};
 pub(crate) use nodes::{Nodes, pid};
 pub use options::{Options, Selection, Want};

@@ -76,6 +76,13 @@ impl Nodes {
     }
 }
 
+/// A cgroup's number that the kernel gives to none on this node: it would be of the 524,288th generation of inode numbers.
+#[cfg(feature = "kernel")]
+pub(crate) fn made_cgroup(hash: u64) -> u64 {
+    const MADE: u64 = 1 << (CGROUP_BITS - 1);
+    MADE | (hash & (MADE - 1))
+}
+
 /// Where a cgroup is.
 pub(crate) fn node_of(cgroup: u64) -> usize {
     usize::try_from(cgroup >> CGROUP_BITS).unwrap_or_default()
@@ -202,8 +209,8 @@ impl Scope<'_> {
             }
             HostFact::Listeners { netns, ports: _ }
             | HostFact::ListenCounts { netns, overflows: _, drops: _ }
-            | HostFact::LocalPorts { netns, low: _, high: _, sockets: _, time_wait: _ }
-            | HostFact::Conntrack { netns, count: _, max: _, insert_failed: _ } => self.netns(netns),
+            | HostFact::LocalPorts { netns, ports: _ }
+            | HostFact::Conntrack { netns, table: _ } => self.netns(netns),
             HostFact::Resources(resources) => {
                 let Resources { cgroup, tgid, cpu, runnable, sleeping, .. } = &mut **resources;
                 self.cgroup(cgroup);
@@ -269,6 +276,14 @@ impl Scope<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(feature = "kernel")]
+    #[test]
+    fn made_cgroups_are_the_first_nodes() {
+        for hash in [0, 1, u64::MAX] {
+            assert!(node_of(made_cgroup(hash)) == 0 && made_cgroup(hash) >> (CGROUP_BITS - 1) == 1);
+        }
+    }
 
     fn nodes() -> Nodes {
         let options = Options {

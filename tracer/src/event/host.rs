@@ -18,10 +18,16 @@ pub enum HostFact {
     Listeners { netns: u32, ports: Vec<u16> },
     /// SYNs that full listen queues of a network namespace cost since it was made (`ListenOverflows`, `ListenDrops`).
     ListenCounts { netns: u32, overflows: u64, drops: u64 },
-    /// A network namespace's local ports for connects, and the sockets that hold one of them.
-    LocalPorts { netns: u32, low: u16, high: u16, sockets: u32, time_wait: u32 },
-    /// A network namespace's connection table: entries, their bound, and entries that clashed since it exists.
-    Conntrack { netns: u32, count: u64, max: u64, insert_failed: u64 },
+    LocalPorts {
+        netns: u32,
+        #[serde(flatten)]
+        ports: LocalPorts,
+    },
+    Conntrack {
+        netns: u32,
+        #[serde(flatten)]
+        table: Conntrack,
+    },
     /// What a process and its container have of the node's resources.
     Resources(Box<Resources>),
     /// Lines of a container's log.
@@ -30,6 +36,24 @@ pub enum HostFact {
     Rule(Rule),
     /// Which rule drops them isn't certain.
     NoRule(Flow),
+}
+
+/// A network namespace's local ports for connects (`ip_local_port_range`), and the TCP sockets that hold one of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LocalPorts {
+    pub low: u16,
+    pub high: u16,
+    pub sockets: u32,
+    pub time_wait: u32,
+}
+
+/// A network namespace's connection table: its entries, their bound (0 where connection tracking isn't loaded), and
+/// entries that lost against another one since the table exists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Conntrack {
+    pub count: u64,
+    pub max: u64,
+    pub insert_failed: u64,
 }
 
 /// Packets that netfilter dropped.

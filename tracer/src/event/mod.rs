@@ -16,7 +16,10 @@ mod tls;
 
 pub use connect::{Connect, ConnectAttempt, OpaqueConnection, UnansweredSyn};
 pub use exchange::{Exchange, Outcome, RequestHead, ResponseHead, Role, Seen};
-pub use host::{CpuThrottling, Descriptors, Flow, HostFact, Log, LogEntry, Memory, Pressure, Resources, Rule, Volume};
+pub use host::{
+    Conntrack, CpuThrottling, Descriptors, Flow, HostFact, LocalPorts, Log, LogEntry, Memory, Pressure, Resources,
+    Rule, Volume,
+};
 pub use tls::{Handshake, Tls};
 
 /// Nanoseconds of `CLOCK_MONOTONIC`, as the kernel programs stamp them.

@@ -5,33 +5,22 @@ use std::io;
 use std::os::fd::AsRawFd;
 
 use super::proc::Proc;
+use crate::event::{Conntrack, LocalPorts};
 
-/// Local ports for connects (`ip_local_port_range`), and the TCP sockets that hold one of them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LocalPorts {
-    pub low: u16,
-    pub high: u16,
-    pub sockets: u32,
-    pub time_wait: u32,
-}
-
-/// The connection table: its entries, their bound, and entries that lost against another one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Conntrack {
-    pub count: u64,
-    pub max: u64,
-    pub insert_failed: u64,
-}
-
-/// Local ports in the network namespace of a process.
+/// Local ports in the network namespace of a process. Where that can't be entered, which takes CAP_SYS_ADMIN, the range is
+/// all ports: only a member can read it.
 ///
 /// # Errors
-/// Where the process is gone, or its namespace can't be entered (that takes CAP_SYS_ADMIN).
+/// Where the process is gone.
 pub fn local_ports(proc: &Proc, pid: u32) -> io::Result<LocalPorts> {
-    let range = sysctls(proc, pid, &["net/ipv4/ip_local_port_range"])?.concat();
-    let mut numbers = range.split_ascii_whitespace().filter_map(|number| number.parse().ok());
-    let (Some(low), Some(high)) = (numbers.next(), numbers.next()) else {
-        return Err(io::ErrorKind::InvalidData.into());
+    let (low, high) = match sysctls(proc, pid, &["net/ipv4/ip_local_port_range"]) {
+        Ok(range) => {
+            let range = range.concat();
+            let mut numbers = range.split_ascii_whitespace().filter_map(|number| number.parse().ok());
+            numbers.next().zip(numbers.next()).ok_or(io::ErrorKind::InvalidData)?
+        }
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => (1, u16::MAX),
+        Err(error) => return Err(error),
     };
     let tables = ["net/tcp", "net/tcp6"].map(|table| proc.read(pid, table).unwrap_or_default());
     let (mut sockets, mut time_wait) = (0, 0);
@@ -54,28 +43,41 @@ fn port_and_state(line: &str) -> Option<(u16, &str)> {
     Some((u16::from_str_radix(local.split_once(':')?.1, 16).ok()?, state))
 }
 
-/// The connection table of a process's network namespace.
+/// The connection table of a process's network namespace; empty and without a bound where connection tracking isn't loaded.
+///
+/// A namespace that can't be entered, which takes CAP_SYS_ADMIN, shows its entries in `/proc/PID/net/stat/nf_conntrack`
+/// (`ct_cpu_seq_show`, net/netfilter/nf_conntrack_standalone.c), and the bound is the machine's: `nf_conntrack_max` is one
+/// for all namespaces and can be read in each.
 ///
 /// # Errors
-/// As [`local_ports`], and where connection tracking isn't loaded.
+/// Where the process is gone, or its namespace can't be entered and the kernel has no CONFIG_NF_CONNTRACK_PROCFS.
 pub fn conntrack(proc: &Proc, pid: u32) -> io::Result<Conntrack> {
-    let names = ["net/netfilter/nf_conntrack_count", "net/netfilter/nf_conntrack_max"];
-    let numbers = sysctls(proc, pid, &names)?;
-    let number =
-        |at: usize| numbers[at].trim().parse().map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error));
-    // Absent without CONFIG_NF_CONNTRACK_PROCFS.
-    let statistics = proc.read(pid, "net/stat/nf_conntrack").unwrap_or_default();
-    Ok(Conntrack { count: number(0)?, max: number(1)?, insert_failed: column(&statistics, "insert_failed") })
+    let number = |text: &str| text.trim().parse().map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error));
+    let max = match std::fs::read_to_string(proc.file("sys").join(CONNTRACK_MAX)) {
+        Ok(max) => number(&max)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Ok(Conntrack { count: 0, max: 0, insert_failed: 0 });
+        }
+        Err(error) => return Err(error),
+    };
+    let statistics = proc.read(pid, "net/stat/nf_conntrack");
+    // Each CPU's line has the number of all entries.
+    let count = match (sysctls(proc, pid, &["net/netfilter/nf_conntrack_count"]), &statistics) {
+        (Ok(count), _) => number(&count.concat())?,
+        (Err(_), Ok(text)) => cells(text, "entries").next().ok_or(io::ErrorKind::InvalidData)?,
+        (Err(error), Err(_)) => return Err(error),
+    };
+    let insert_failed = cells(&statistics.unwrap_or_default(), "insert_failed").sum();
+    Ok(Conntrack { count, max, insert_failed })
 }
 
-/// The sum of a column over all CPUs, which have a line of hexadecimal numbers each.
-fn column(text: &str, name: &str) -> u64 {
+const CONNTRACK_MAX: &str = "net/netfilter/nf_conntrack_max";
+
+/// A column of a table in which each CPU has a line of hexadecimal numbers.
+fn cells<'a>(text: &'a str, name: &str) -> impl Iterator<Item = u64> + 'a {
     let mut lines = text.lines();
-    let Some(at) = lines.next().and_then(|header| header.split_ascii_whitespace().position(|word| word == name)) else {
-        return 0;
-    };
-    let cell = |line: &str| u64::from_str_radix(line.split_ascii_whitespace().nth(at)?, 16).ok();
-    lines.filter_map(cell).sum()
+    let at = lines.next().and_then(|header| header.split_ascii_whitespace().position(|word| word == name));
+    lines.filter_map(move |line| u64::from_str_radix(line.split_ascii_whitespace().nth(at?)?, 16).ok())
 }
 
 /// Reads files below `/proc/sys` as a member of the process's network namespace sees them: `proc(5)` gives them by the
@@ -97,6 +99,7 @@ fn sysctls(proc: &Proc, pid: u32, names: &[&str]) -> io::Result<Vec<String>> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::HostRoot;
     use super::*;
 
     #[test]
@@ -107,10 +110,29 @@ mod tests {
     }
 
     #[test]
-    fn statistics_are_summed_over_cpus() {
+    fn statistics_have_a_line_for_each_cpu() {
         let text = "entries  clashres found insert_failed drop\n0000000a 0 1 0000000f 2\n0000000a 0 1 00000001 0\n";
-        assert_eq!(column(text, "insert_failed"), 16);
-        assert_eq!(column(text, "absent"), 0);
-        assert_eq!(column("", "drop"), 0);
+        assert_eq!(cells(text, "insert_failed").sum::<u64>(), 16);
+        assert_eq!(cells(text, "entries").next(), Some(10));
+        assert_eq!(cells(text, "absent").next(), None);
+        assert_eq!(cells("", "drop").next(), None);
+    }
+
+    /// As in the DaemonSet, whose container can't enter other namespaces.
+    #[test]
+    fn tables_are_read_without_privileges() {
+        let proc = Proc::new(&HostRoot::default());
+        let pid = std::process::id();
+        let Ok(table) = conntrack(&proc, pid) else { return };
+        std::thread::scope(|scope| {
+            let read = || {
+                caps::clear(None, caps::CapSet::Effective).unwrap();
+                let refused = sysctls(&proc, pid, &["net/ipv4/ip_local_port_range"]).unwrap_err();
+                assert_eq!(refused.kind(), io::ErrorKind::PermissionDenied);
+                (conntrack(&proc, pid).unwrap(), local_ports(&proc, pid).unwrap())
+            };
+            let (without, ports) = scope.spawn(read).join().unwrap();
+            assert_eq!((without.max, ports.low, ports.high), (table.max, 1, u16::MAX));
+        });
     }
 }

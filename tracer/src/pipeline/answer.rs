@@ -125,14 +125,12 @@ impl Node {
                 Want::LocalPorts { netns } => {
                     let Some(pid) = members(*netns).first().copied() else { continue };
                     let Ok(found) = netns::local_ports(proc, pid) else { continue };
-                    let netns::LocalPorts { low, high, sockets, time_wait } = found;
-                    facts.push(HostFact::LocalPorts { netns: *netns, low, high, sockets, time_wait });
+                    facts.push(HostFact::LocalPorts { netns: *netns, ports: found });
                 }
                 Want::Conntrack { netns } => {
                     let Some(pid) = members(*netns).first().copied() else { continue };
                     let Ok(found) = netns::conntrack(proc, pid) else { continue };
-                    let netns::Conntrack { count, max, insert_failed } = found;
-                    facts.push(HostFact::Conntrack { netns: *netns, count, max, insert_failed });
+                    facts.push(HostFact::Conntrack { netns: *netns, table: found });
                 }
                 Want::ListenCounts { netns } => {
                     let Some(pid) = members(*netns).first().copied() else { continue };

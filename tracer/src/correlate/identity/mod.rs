@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::{nodes::node_of, probe::KUBELETS};
 use crate::{
-    event::{Event, HostFact},
+    event::{Conntrack, Event, HostFact, LocalPorts},
     k8s::{
         cgroup::parse_cgroup_path,
         model::{Metadata, Pod, Protocol, Service},
@@ -67,23 +67,6 @@ pub(crate) struct Identity {
     pub(crate) listen_counts: Recent<u32, (u64, u64)>,
 }
 
-/// A network namespace's local ports for connects, and the sockets that hold one of them.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct LocalPorts {
-    pub(crate) low: u16,
-    pub(crate) high: u16,
-    pub(crate) sockets: u32,
-    pub(crate) time_wait: u32,
-}
-
-/// A network namespace's connection table.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Conntrack {
-    pub(crate) count: u64,
-    pub(crate) max: u64,
-    pub(crate) insert_failed: u64,
-}
-
 impl Identity {
     pub(crate) fn new(nodes: usize) -> Self {
         Self {
@@ -133,12 +116,11 @@ impl Identity {
             Event::Host(HostFact::Listeners { netns, ports }) => {
                 self.listeners.insert(*netns, ports.clone());
             }
-            Event::Host(HostFact::LocalPorts { netns, low, high, sockets, time_wait }) => {
-                let ports = LocalPorts { low: *low, high: *high, sockets: *sockets, time_wait: *time_wait };
-                self.local_ports.insert(*netns, ports);
+            Event::Host(HostFact::LocalPorts { netns, ports }) => {
+                self.local_ports.insert(*netns, *ports);
             }
-            Event::Host(HostFact::Conntrack { netns, count, max, insert_failed }) => {
-                self.conntrack.insert(*netns, Conntrack { count: *count, max: *max, insert_failed: *insert_failed });
+            Event::Host(HostFact::Conntrack { netns, table }) => {
+                self.conntrack.insert(*netns, *table);
             }
             Event::Host(HostFact::ListenCounts { netns, overflows, drops }) => {
                 self.listen_counts.insert(*netns, (*overflows, *drops));

@@ -3,8 +3,8 @@
 
 use super::common::{drop_evidence, pod_origin, target_label};
 use crate::{
-    correlate::{Chain, Conntrack, Leaf, LookupLeaf},
-    event::{Drop, Ktime},
+    correlate::{Chain, Leaf, LookupLeaf},
+    event::{Conntrack, Drop, Ktime},
     k8s::model::Pod,
     verdict::{Context, Evidence, Judgement, Origin, cause, evidence},
 };
@@ -41,6 +41,11 @@ pub(super) fn judge(chain: &Chain<'_>, context: &Context<'_>) -> Option<Judgemen
         return Some(told(context, cause::CONNTRACK_RACE, 0.75, summary, (*at, drop, pod), found));
     }
     None
+}
+
+/// Whether only the table's state tells if connection tracking dropped it, or a rule.
+pub(super) fn may_have(drop: &Drop) -> bool {
+    drop.may_be_conntrack() && (at_lookup(drop) || (drop.protocol == UDP && at_confirmation(drop)))
 }
 
 /// The table was read a moment later, when some of it may have been let go.

@@ -1,26 +1,36 @@
 //! `firewall-drop`: a filter dropped a packet of the flow and no NetworkPolicy explains it. Says where.
 
 use super::common::{connect_evidence, drop_evidence, lookup_evidence, pod_origin, target_label};
+use super::conntrack;
 use crate::{
     correlate::{Chain, Leaf, Target},
     event::Drop,
     k8s::model::Pod,
-    verdict::{Context, Evidence, Judgement, Origin, cause},
+    verdict::{Context, Evidence, Judgement, Origin, cause, evidence},
 };
 
+/// Where the connection table couldn't be read.
+const UNREAD: f64 = 0.7;
+
 pub(super) fn judge(chain: &Chain<'_>, context: &Context<'_>) -> Option<Judgement> {
-    let (drops, pod, target, extra) = match &chain.leaf {
+    let (drops, pod, table, target, extra) = match &chain.leaf {
         // A rejection is answered, and a Service without endpoints is rejected: only silence is a drop.
         Leaf::Connect(leaf) if leaf.icmp.is_none() && !leaf.connect.reset => {
-            (&leaf.drops, leaf.drop_pod, &leaf.target, connect_evidence(context, leaf))
+            (&leaf.drops, leaf.drop_pod, leaf.conntrack, &leaf.target, connect_evidence(context, leaf))
         }
         Leaf::Lookup(leaf) if leaf.icmp.is_none() => {
-            (&leaf.drops, leaf.drop_pod, &leaf.target, lookup_evidence(context, leaf))
+            (&leaf.drops, leaf.drop_pod, leaf.conntrack, &leaf.target, lookup_evidence(context, leaf))
         }
         _ => return None,
     };
     let (at, drop) = drops.iter().find(|(_, d)| is_filter(d))?;
-    Some(found(context, *at, drop, pod, target, extra))
+    let found = found(context, *at, drop, pod, target, extra);
+    // Then it may have been the connection table: they look alike.
+    if table.is_none() && conntrack::may_have(drop) {
+        let text = "whether the connection table there is full couldn't be read: it drops in the same way";
+        return Some(Judgement { confidence: UNREAD, ..found.because([evidence("conntrack", None, text.to_owned())]) });
+    }
+    Some(found)
 }
 
 /// Whether a filter dropped it: netfilter, tc, XDP or a cgroup program, not routing, a queue or a closed socket.
