@@ -1,9 +1,10 @@
 //! Pods without cgroup v2 directories: on hybrid and cgroup v1 nodes runtimes make none, and every socket reports the root
 //! or the runtime's unit. There the socket's network namespace decides, or for the node's own the process behind it: their
-//! `/proc/PID/cgroup` names the pod. Such a pod gets an id of its own, with the top bit set, in place of the kernel's.
+//! `/proc/PID/cgroup` names the pod. Such a pod gets an id of its own in place of the kernel's.
 
 use rustc_hash::FxHashMap;
 
+use crate::correlate::made_cgroup;
 use crate::event::{Actor, Event, Ktime, Record};
 use crate::fnv::fnv1a;
 use crate::host::proc::{Proc, Process};
@@ -15,7 +16,6 @@ const AGAIN_NS: Ktime = 1_000_000_000;
 /// So is every other: the kernel gives a namespace's number to the next one when it is gone (`ns_alloc_inum`).
 const OUTDATED_NS: Ktime = 10_000_000_000;
 const NAMESPACES: usize = 4096;
-const MADE: u64 = 1 << 63;
 /// Processes remembered, and for how long: their numbers are used again.
 const PROCESSES: usize = 10_000;
 const PROCESS_NS: Ktime = 30_000_000_000;
@@ -53,7 +53,7 @@ impl Hybrid {
         let at = record.at;
         let (cgroup, netns, tgid) = parts(&mut record.event)?;
         let path = self.pod(netns, tgid, at)?;
-        let id = MADE | fnv1a(path.bytes());
+        let id = made_cgroup(fnv1a(path.bytes()));
         *cgroup = id;
         Some((id, path))
     }
@@ -126,7 +126,17 @@ fn parts(event: &mut Event) -> Option<(&mut u64, u32, u32)> {
         Event::Signal(x) if x.cgroup != 0 => (&mut x.cgroup, x.netns, 0),
         Event::Dns(x) => (&mut x.cgroup, x.netns, x.actor.tgid),
         Event::Process(x) => (&mut x.cgroup, 0, x.tgid),
-        _ => return None,
+        Event::Signal(_)
+        | Event::Drop(_)
+        | Event::Icmp(_)
+        | Event::Cgroup { .. }
+        | Event::Host(_)
+        | Event::Lost { .. }
+        | Event::Opaque { .. }
+        | Event::Joined { .. }
+        | Event::Cluster { .. }
+        | Event::Watch { .. }
+        | Event::Tick => return None,
     })
 }
 
