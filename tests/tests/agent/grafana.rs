@@ -40,14 +40,17 @@ const QUIET: &[&str] = &[
 const ALERTS: &[(&str, Option<&str>)] = &[
     ("control-healthy", None),
     ("app-error", Some("TracerAppError")),
+    ("control-plane-unavailable", Some("TracerControlPlane")),
     ("crash-loop", Some("TracerPodBroken")),
     ("connection-reset", Some("TracerConnections")),
     ("dns-nxdomain", Some("TracerNameUnknown")),
     ("dns-timeout", Some("TracerDns")),
     ("external-unavailable", Some("TracerExternal")),
+    ("fd-exhausted-upstream", Some("TracerResources")),
     ("firewall-drop-pod", Some("TracerFirewall")),
     ("network-policy-drop", Some("TracerPolicyDrop")),
     ("selector-mismatch", Some("TracerServiceBroken")),
+    ("unknown", Some("TracerUnexplained")),
     ("upstream-timeout", Some("TracerSlow")),
 ];
 /// What an alert takes, and how often a scenario's traffic is repeated for it.
@@ -105,6 +108,13 @@ impl Prometheus {
     }
 }
 
+/// A query with everything chosen.
+fn fill_in(expr: &str) -> String {
+    let filled = [("$__rate_interval", "1m"), ("$__range", "5m"), ("$job", "tracer")];
+    let chosen = [("$instance", ".*"), ("$namespace", ".*"), ("$workload", ".*")];
+    filled.into_iter().chain(chosen).fold(expr.to_owned(), |expr, (variable, value)| expr.replace(variable, value))
+}
+
 /// Queries by where they are asked.
 fn queries() -> BTreeMap<String, String> {
     let mut queries = BTreeMap::new();
@@ -117,15 +127,19 @@ fn queries() -> BTreeMap<String, String> {
         for panel in dashboard["panels"].as_array().unwrap() {
             for target in panel["targets"].as_array().into_iter().flatten() {
                 let place = format!("{} / {} {}", dashboard["title"], panel["title"], target["refId"]);
-                let mut expr = target["expr"].as_str().unwrap().to_owned();
-                let filled = [("$__rate_interval", "1m"), ("$__range", "5m"), ("$job", "tracer")];
-                let chosen = [("$instance", ".*"), ("$namespace", ".*"), ("$workload", ".*")];
-                for (variable, value) in filled.into_iter().chain(chosen) {
-                    expr = expr.replace(variable, value);
-                }
+                let expr = target["expr"].as_str().unwrap();
+                let expr = fill_in(expr);
                 assert!(!expr.contains('$'), "{place}: {expr}");
                 assert!(queries.insert(place.clone(), expr).is_none(), "{place} twice");
             }
+        }
+        // Grafana asks for the values of a label in these series.
+        for variable in dashboard["templating"]["list"].as_array().unwrap() {
+            let Some(query) = variable["query"]["query"].as_str() else { continue };
+            let (series, label) = query.strip_prefix("label_values(").unwrap().rsplit_once(", ").unwrap();
+            let place = format!("{} / variable {}", dashboard["title"], variable["name"]);
+            let expr = format!("count by ({} ({})", label, fill_in(series));
+            assert!(queries.insert(place.clone(), expr).is_none(), "{place} twice");
         }
     }
     let rules: Value =

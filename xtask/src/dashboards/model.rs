@@ -15,7 +15,7 @@ pub(crate) struct Dashboard {
 pub(crate) struct Variable {
     pub(crate) name: &'static str,
     pub(crate) title: &'static str,
-    /// Of a metric of the same instances.
+    /// Of a metric of the same instances; of several, which `matchers` name, where it is empty.
     pub(crate) metric: &'static str,
     pub(crate) matchers: &'static str,
     pub(crate) label: &'static str,

@@ -3,20 +3,20 @@
 use super::expr::{OWNER, counts, rate, top, totals};
 use super::model::{Dashboard, Panel, Unit, Variable, row};
 
-pub(super) const CHOICE: &[Variable] = &[
+const CHOICE: &[Variable] = &[
     Variable {
         name: "namespace",
         title: "Namespace",
-        metric: "http_client_request_duration_seconds_count",
-        matchers: r#"job=~"$job",instance=~"$instance""#,
+        metric: "",
+        matchers: r#"__name__=~"tracer_(connect_failures|tcp_resets|drops|tcp_retransmits)_total",job=~"$job",instance=~"$instance""#,
         label: "namespace",
         multi: true,
     },
     Variable {
         name: "workload",
         title: "Workload",
-        metric: "http_client_request_duration_seconds_count",
-        matchers: r#"job=~"$job",instance=~"$instance",namespace=~"$namespace""#,
+        metric: "",
+        matchers: r#"__name__=~"tracer_(connect_failures|tcp_resets|drops|tcp_retransmits)_total",job=~"$job",instance=~"$instance",namespace=~"$namespace""#,
         label: "workload",
         multi: true,
     },

@@ -45,7 +45,7 @@ fn numbers() -> [Panel; 4] {
     ]
 }
 
-fn incidents() -> [Panel; 5] {
+fn incidents() -> [Panel; 6] {
     let origins = "cause, namespace, workload";
     [
         Panel::bars(
@@ -68,8 +68,9 @@ fn incidents() -> [Panel; 5] {
             totals("affected_namespace, affected_workload, namespace, workload, cause", "tracer_incidents_total", HERE),
             "",
         ),
+        Panel::bars("By cause and origin", "Which cause each workload or Service has, over time.")
+            .show(top(&counts(origins, "tracer_incidents_total", HERE)), "{{cause}}: {{namespace}} {{workload}}"),
         Panel::bars("By symptom", "How the failures showed.")
-            .wide()
             .show(counts("symptom", "tracer_incidents_total", HERE), "{{symptom}}"),
     ]
 }
