@@ -139,22 +139,9 @@ impl Store {
 
 impl Query {
     fn matches(&self, incident: &Incident) -> bool {
-        let origin = incident.cause.origin.as_ref();
-        let touches = |namespace: &String| {
-            let of_service = |service: Option<&String>| {
-                service.is_some_and(|service| service.split_once('/').is_some_and(|(of, _)| of == namespace))
-            };
-            let hop = incident
-                .path
-                .iter()
-                .any(|hop| hop.namespace.as_ref() == Some(namespace) || of_service(hop.service.as_ref()));
-            hop || origin.is_some_and(|origin| {
-                origin.namespace.as_ref() == Some(namespace) || of_service(origin.service.as_ref())
-            })
-        };
         self.since.as_ref().is_none_or(|since| incident.last_seen >= *since)
             && self.cause.as_ref().is_none_or(|cause| incident.cause.id == *cause)
-            && self.namespace.as_ref().is_none_or(touches)
+            && self.namespace.as_ref().is_none_or(|namespace| incident.touches(namespace))
     }
 }
 

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::args::{self, Output};
 use super::{Exit, output};
-use crate::cluster::{Agents, Answer, incidents, merge};
+use crate::cluster::{Agents, Answer, Merged, incidents, merge};
 use crate::k8s::watch::Source;
 use crate::sink::Sink;
 use crate::verdict::SCHEMA;
@@ -39,6 +39,9 @@ pub struct Cluster {
     output: Output,
 }
 
+/// What an agent tells at most.
+const MOST: usize = 1000;
+
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Incidents of all nodes, joined where their paths go from node to node
@@ -52,9 +55,9 @@ enum Command {
         /// Only those of this cause
         #[arg(long, value_name = "CAUSE")]
         cause: Option<String>,
-        /// Of each agent at most so many, 1 to 1000
-        #[arg(long, value_name = "NUMBER", default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=1000))]
-        limit: u16,
+        /// At most so many, the latest ones
+        #[arg(long, value_name = "NUMBER", default_value_t = 100)]
+        limit: usize,
     },
     /// How the agents fare
     Status,
@@ -78,7 +81,16 @@ impl Cluster {
             bail!("no pod has the labels `{}`; say with `--selector` which the agents have", agents.selector);
         }
         match self.command {
-            Command::Incidents { .. } => print_incidents(&answers, self.output)?,
+            Command::Incidents { namespace, cause, limit, .. } => {
+                // What a node knows may be the missing part of another one's incident: selected is what was merged.
+                let mut merged = merge(incidents(&answers));
+                merged.retain(|Merged { incident, .. }| {
+                    cause.as_ref().is_none_or(|cause| incident.cause.id == *cause)
+                        && namespace.as_ref().is_none_or(|namespace| incident.touches(namespace))
+                });
+                merged.truncate(limit);
+                print_incidents(&merged, &answers, self.output)?;
+            }
             Command::Status => print_status(&answers, self.output)?,
         }
         let answered = answers.iter().any(|answer| answer.answer.is_ok());
@@ -89,16 +101,9 @@ impl Cluster {
 impl Command {
     /// What agents are asked for.
     fn path(&self) -> String {
-        let Self::Incidents { since, namespace, cause, limit } = self else { return "/v1/status".to_owned() };
-        let limit = limit.to_string();
-        let parameters = [
-            ("since", since.as_deref()),
-            ("namespace", namespace.as_deref()),
-            ("cause", cause.as_deref()),
-            ("limit", Some(limit.as_str())),
-        ];
-        let given = parameters.into_iter().filter_map(|(name, value)| Some(format!("{name}={}", escaped(value?))));
-        format!("/v1/incidents?{}", given.collect::<Vec<_>>().join("&"))
+        let Self::Incidents { since, .. } = self else { return "/v1/status".to_owned() };
+        let since = since.as_ref().map(|since| format!("&since={}", escaped(since))).unwrap_or_default();
+        format!("/v1/incidents?limit={MOST}{since}")
     }
 }
 
@@ -121,12 +126,11 @@ fn source(given: Option<PathBuf>) -> anyhow::Result<Source> {
         .context("there is no kubeconfig; give one with `--kube FILE`")
 }
 
-fn print_incidents(answers: &[Answer], output: Output) -> anyhow::Result<()> {
-    let merged = merge(incidents(answers));
+fn print_incidents(merged: &[Merged], answers: &[Answer], output: Output) -> anyhow::Result<()> {
     match output {
         Output::Json => {
             let mut out = io::stdout().lock();
-            for incident in &merged {
+            for incident in merged {
                 let mut line = json!({"type": "incident", "schema": SCHEMA});
                 if let (Some(line), serde_json::Value::Object(fields)) =
                     (line.as_object_mut(), serde_json::to_value(incident)?)
@@ -183,7 +187,7 @@ fn print_status(answers: &[Answer], output: Output) -> io::Result<()> {
     }
 }
 
-/// Which agents answered, and which didn't.
+/// Which agents answered, which of them had more than they were asked for, and which didn't.
 fn agents_line(answers: &[Answer], out: &mut impl Write) -> io::Result<()> {
     let answered: Vec<_> = answers.iter().filter(|answer| answer.answer.is_ok()).map(|answer| &answer.node).collect();
     let failed: Vec<_> = answers
@@ -192,10 +196,25 @@ fn agents_line(answers: &[Answer], out: &mut impl Write) -> io::Result<()> {
             Some(json!({"node": node, "pod": pod, "reason": answer.as_ref().err()?}))
         })
         .collect();
-    writeln!(out, "{}", json!({"type": "agents", "schema": SCHEMA, "answered": answered, "failed": failed}))
+    let truncated: Vec<_> = truncated(answers).collect();
+    let line = json!({
+        "type": "agents", "schema": SCHEMA, "answered": answered, "truncated": truncated, "failed": failed,
+    });
+    writeln!(out, "{line}")
+}
+
+/// Nodes whose agents have more incidents than they were asked for.
+fn truncated(answers: &[Answer]) -> impl Iterator<Item = &String> {
+    answers
+        .iter()
+        .filter(|Answer { answer, .. }| answer.as_ref().is_ok_and(|a| a["truncated"] == true))
+        .map(|a| &a.node)
 }
 
 fn silent(answers: &[Answer], out: &mut impl Write) -> io::Result<()> {
+    for node in truncated(answers) {
+        writeln!(out, "{node} has more than {MOST} incidents, only the latest are here: ask with --since")?;
+    }
     for Answer { node, pod, answer } in answers {
         if let Err(reason) = answer {
             writeln!(out, "{node} ({pod}) didn't answer: {}", crate::sink::escape::escape(reason))?;
@@ -212,10 +231,10 @@ mod tests {
     fn what_is_asked_is_escaped() {
         let command = Command::Incidents {
             since: Some("2026-03-01T15:03:11+01:00".to_owned()),
-            namespace: Some("a&b".to_owned()),
+            namespace: Some("shop".to_owned()),
             cause: None,
             limit: 5,
         };
-        assert_eq!(command.path(), "/v1/incidents?since=2026-03-01T15%3A03%3A11%2B01%3A00&namespace=a%26b&limit=5");
+        assert_eq!(command.path(), "/v1/incidents?limit=1000&since=2026-03-01T15%3A03%3A11%2B01%3A00");
     }
 }

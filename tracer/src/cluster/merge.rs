@@ -4,7 +4,7 @@
 //!    begins, the other node saw what came of it: its part of the path, its cause and its evidence go on from there.
 //! 2. The same id from several nodes is the same failure of the same workloads: the counts add up.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
@@ -20,11 +20,12 @@ pub struct Merged {
 
 /// Merges what nodes told; the latest first.
 pub fn merge(told: Vec<(String, Incident)>) -> Vec<Merged> {
-    let continued: Vec<Option<usize>> = (0..told.len()).map(|at| continuation(&told, at)).collect();
+    let continued = continuations(&told);
+    let parts: BTreeSet<usize> = continued.iter().flatten().copied().collect();
     let mut by_id: BTreeMap<String, Merged> = BTreeMap::new();
     for (at, (node, incident)) in told.iter().enumerate() {
         // It is a part of another one's.
-        if continued.contains(&Some(at)) {
+        if parts.contains(&at) {
             continue;
         }
         let mut merged = Merged { incident: incident.clone(), nodes: vec![node.clone()] };
@@ -49,14 +50,24 @@ pub fn merge(told: Vec<(String, Incident)>) -> Vec<Merged> {
     found
 }
 
-/// The other node's incident that begins at a hop of this one's path.
-fn continuation(told: &[(String, Incident)], at: usize) -> Option<usize> {
-    let (node, incident) = &told[at];
-    let begins_in = |other: &(String, Incident)| {
-        // Where both begin with it, none is the outer one.
-        other.0 != *node && joint(incident, &other.1).is_some_and(|at| at > 0)
+/// Of each incident, the other node's incident that begins at a hop of its path.
+fn continuations(told: &[(String, Incident)]) -> Vec<Option<usize>> {
+    let mut beginnings: BTreeMap<&String, Vec<usize>> = BTreeMap::new();
+    for (at, (_, incident)) in told.iter().enumerate() {
+        for key in incident.path.first().into_iter().flat_map(keys) {
+            beginnings.entry(key).or_default().push(at);
+        }
+    }
+    let continuation = |(node, incident): &(String, Incident)| {
+        let begin_there = incident.path.iter().skip(1).flat_map(keys).filter_map(|key| beginnings.get(key)).flatten();
+        let others = begin_there.copied().filter(|other| {
+            let (of, other) = &told[*other];
+            // Where both begin with it, none is the outer one.
+            of != node && joint(incident, other).is_some_and(|at| at > 0)
+        });
+        others.min()
     };
-    told.iter().position(begins_in)
+    told.iter().map(continuation).collect()
 }
 
 /// Where in a path the other path begins: the first hop of which they have an occurrence in common.

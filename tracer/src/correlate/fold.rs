@@ -5,7 +5,7 @@ use indexmap::IndexMap;
 use super::{Correlator, Options, call::Call, keys::Keys, leaf::NO_LOCAL_PORT, nodes::node_of, symptom::OwnedChain};
 use crate::{
     event::{Connect, Exchange, Ktime, Outcome, Role},
-    verdict::{Cause, Hop, Incident, Judgement, Origin, Symptom, SymptomKind, cause, evidence},
+    verdict::{Cause, Hop, Incident, Judgement, Origin, Symptom, SymptomKind, cause, evidence, touches},
 };
 
 /// An incident that recurs is told again at most this often.
@@ -142,17 +142,12 @@ impl Correlator {
             hops.iter().any(|h| test(h.namespace.as_ref(), h.pod.as_ref(), h.service.as_ref()))
                 || origin.is_some_and(|o| test(o.namespace.as_ref(), o.pod.as_ref(), o.service.as_ref()))
         };
-        let namespace = |name: &String| {
-            any(&|ns, _, service| {
-                ns == Some(name) || service.is_some_and(|s| s.split_once('/').is_some_and(|(ns, _)| ns == name))
-            })
-        };
         let pod = |full: &String| {
             full.split_once('/').is_some_and(|(namespace, name)| {
                 any(&|ns, pod, _| ns.is_some_and(|ns| ns == namespace) && pod.is_some_and(|p| p == name))
             })
         };
-        wanted.namespace.as_ref().is_none_or(namespace)
+        wanted.namespace.as_ref().is_none_or(|namespace| touches(hops, origin, namespace))
             && wanted.pod.as_ref().is_none_or(pod)
             && wanted.service.as_ref().is_none_or(|name| any(&|_, _, service| service == Some(name)))
     }

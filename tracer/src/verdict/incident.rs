@@ -62,6 +62,22 @@ pub struct Symptom {
     pub trace_id: Option<String>,
 }
 
+impl Incident {
+    /// Whether its path or its origin is in this namespace, or was called through a Service of it.
+    pub fn touches(&self, namespace: &str) -> bool {
+        touches(&self.path, self.cause.origin.as_ref(), namespace)
+    }
+}
+
+pub(crate) fn touches(path: &[Hop], origin: Option<&Origin>, namespace: &str) -> bool {
+    let of_service = |service: &String| service.split_once('/').is_some_and(|(of, _)| of == namespace);
+    let is = |own: Option<&String>, service: Option<&String>| {
+        own.is_some_and(|own| own == namespace) || service.is_some_and(of_service)
+    };
+    path.iter().any(|hop| is(hop.namespace.as_ref(), hop.service.as_ref()))
+        || origin.is_some_and(|origin| is(origin.namespace.as_ref(), origin.service.as_ref()))
+}
+
 /// How a hop is known to belong to the one before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]

@@ -15,6 +15,7 @@ use crate::{
     k8s::snapshot::Snapshot,
 };
 
+pub(crate) use incident::touches;
 pub use incident::{Cause, Coverage, Evidence, Hop, Incident, Link, Origin, SCHEMA, Symptom, SymptomKind};
 pub use judgement::cause;
 pub(crate) use judgement::{Judgement, evidence, rfc3339};
