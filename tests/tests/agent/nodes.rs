@@ -18,13 +18,14 @@ ip: 4
 pods:
   - {name: client, kind: Job}
   - name: frontend
-    server: {kind: app, port: 8080, routes: {/checkout: {calls: [{url: 'http://cart/', on_failure: 502}]}}}
+    server: {kind: app, port: 8080, routes: {/checkout: {calls: [{url: 'http://cart.warehouse/', on_failure: 502}]}}}
   - name: cart
+    namespace: warehouse
     on_second_node: true
     server: {kind: app, port: 8080, routes: {/: {status: 500, body: 'NullPointerException'}}}
 services:
   - {name: frontend, port: 80, target_port: 8080}
-  - {name: cart, port: 80, target_port: 8080}
+  - {name: cart, namespace: warehouse, port: 80, target_port: 8080}
 ";
 
 fn pod(name: &str, node: &str, phase: &str, app: &str) -> Value {
@@ -84,6 +85,12 @@ fn agents_of_two_nodes_tell_one_story_and_who_is_silent_is_named() {
     let workloads: Vec<_> = path.iter().filter_map(|hop| hop["workload"].as_str()).collect();
     assert_eq!(workloads[workloads.len() - 2..], ["Deployment/frontend", "Deployment/cart"], "{incident}");
     assert_eq!(agents["answered"], json!(["n1", "n2"]));
+    // The second node knows nothing of the namespace, and has the cause.
+    let (_, selected, _) =
+        tracer(&cluster, &server, &["incidents", "-n", "shop", "--cause", "app-error", "--limit", "1"]);
+    assert_eq!(selected[..], lines[..], "{incident}");
+    let (_, selected, _) = tracer(&cluster, &server, &["incidents", "--cause", "no-listener"]);
+    assert_eq!(selected[..], lines[1..]);
     let failed = agents["failed"].as_array().unwrap();
     assert_eq!((&failed[0]["node"], &failed[1]["reason"]), (&json!("n3"), &json!("the pod is Pending")), "{agents}");
     assert!(failed[0]["reason"].as_str().unwrap().contains("error trying to reach service"), "{agents}");
