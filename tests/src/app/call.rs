@@ -131,6 +131,14 @@ pub fn once(call: &Call, ids: &[(String, String)], pool: &mut Pool) -> Result<u1
     exchange(call, &target, ids, connect(&target, call.connect_timeout_ms)?, pool, &key)
 }
 
+/// Sends the call's request; dropping the connection cancels it.
+pub fn begin(call: &Call, ids: &[(String, String)]) -> Result<Stream, Failure> {
+    let target = Target::parse(&call.url).or(Err(Failure::Malformed))?;
+    let mut stream = connect(&target, call.connect_timeout_ms)?;
+    stream.write_all(&target.bytes(ids, false)).map_err(|e| Failure::exchanging(&e))?;
+    Ok(stream)
+}
+
 pub fn connect(target: &Target, timeout_ms: u64) -> Result<Stream, Failure> {
     let mut failure = Failure::Dns;
     for address in target.resolve()? {

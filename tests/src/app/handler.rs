@@ -37,7 +37,9 @@ pub async fn answer(routes: &Routes, request: &Request, io: &mut impl Io) -> Ans
     let Some(route) = routes.get(&request.path).or_else(|| routes.get("*")) else {
         return Answer::Respond(Box::new(Route { status: 404, body: "not found\n".into(), ..Route::default() }));
     };
-    for call in route.calls.iter().filter(|call| call.applies(&request.query)) {
+    let applied = || route.calls.iter().filter(|call| call.applies(&request.query));
+    let _beside: Vec<_> = applied().filter(|call| call.beside).map(|call| call::begin(call, &request.ids)).collect();
+    for call in applied().filter(|call| !call.beside) {
         if let Err(failure) = with_retries(call, request, io).await
             && call.on_failure != 0
         {

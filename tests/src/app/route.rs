@@ -102,6 +102,9 @@ pub struct Call {
     /// Replace a kept connection that turns out to be stale, as most clients do.
     #[serde(default = "yes")]
     pub replace_stale: bool,
+    /// Sent before all other calls, and let go of unread once these are done: as what is called at once and cancelled.
+    #[serde(default)]
+    pub beside: bool,
     /// How long the connection of a call that failed stays open, as where another thread tidies up.
     #[serde(default)]
     pub linger_ms: u64,

@@ -7,6 +7,7 @@ use super::{
     call::{Call, Standing},
     chain::{Chain, Leaf, RemoteLeaf, ServerLeaf, call_numbers},
     link::{self, Belongs},
+    symptom::GAVE_UP_NS,
 };
 use crate::{
     event::{Exchange, Ktime, Outcome, Role},
@@ -91,6 +92,7 @@ impl Correlator {
         let mut well: Vec<Exchange> = Vec::new();
         let mut healed = 0;
         let mut waiting = 0;
+        let mut died: Vec<Call> = Vec::new();
         let settled = until.saturating_add(SLACK_NS);
         for call in calls {
             let standing = call.standing(settled, min);
@@ -105,6 +107,10 @@ impl Correlator {
             if standing == Standing::Pending && !is_late(call.start(), server.start_ns, until) {
                 continue;
             }
+            if server.status().is_none() && self.died_calling(&call) {
+                died.push(call);
+                continue;
+            }
             match link::belongs(self, container, server, &call) {
                 Belongs::No => {}
                 _ if standing == Standing::Failed && self.healed(&call, until) => healed += 1,
@@ -114,6 +120,15 @@ impl Correlator {
                 Belongs::Perhaps => waiting += 1,
             }
         }
+        // What a process waited for when it died, and what was cancelled since another call had failed, is no reason.
+        let failed: Vec<Call> = sure.iter().map(|(call, _)| call).chain(&perhaps).cloned().collect();
+        let (cancelled, mut sure): (Vec<_>, Vec<_>) =
+            sure.into_iter().partition(|(call, _)| self.is_cancelled(call, &failed, settled, min));
+        for call in cancelled.iter().map(|(call, _)| call).chain(&died) {
+            pass(chain, call);
+        }
+        died.retain(|call| until.saturating_sub(call.start()) >= GAVE_UP_NS);
+        chain.apart.extend(died.iter().map(|call| format!("{}: no answer when the process ended", self.place(call))));
         // The last one that failed decides; what is merely pending counts when nothing failed.
         sure.sort_by_key(|(call, _)| (call.standing(settled, min) == Standing::Failed, call.end(), call.start()));
         if let Some((call, link)) = sure.pop() {
@@ -121,12 +136,7 @@ impl Correlator {
             let place = self.place(&call);
             let (same, apart): (Vec<_>, Vec<_>) =
                 sure.into_iter().map(|(other, _)| other).partition(|other| self.place(other) == place);
-            for other in &same {
-                chain.consumed.extend(call_numbers(other));
-                if let Call::Exchange(x) = other {
-                    chain.passed.push(x.hop_key());
-                }
-            }
+            same.iter().for_each(|other| pass(chain, other));
             let failed = apart.into_iter().filter(|other| other.standing(settled, min) == Standing::Failed);
             chain.apart.extend(self.listed(&failed.collect::<Vec<_>>()));
             return self.follow(chain, &call, until, link);
@@ -254,45 +264,13 @@ impl Correlator {
     fn name_of(&self, remote: SocketAddr) -> String {
         self.target(remote, None).service.map_or_else(|| remote.to_string(), super::identity::service_name)
     }
-
-    /// Whether a later success to the same place made up for the failure.
-    pub(crate) fn healed(&self, call: &Call, until: Ktime) -> bool {
-        let container = self.identity.container_key(call.cgroup());
-        let min = self.min_status_of(call.cgroup());
-        let service = self.target(call.remote(), None).service.map(super::identity::service_name);
-        let same_place = |x: &Exchange| {
-            x.remote == call.remote()
-                || (service.is_some()
-                    && self.target(x.remote, None).service.map(super::identity::service_name) == service)
-        };
-        match call {
-            Call::Exchange(failed) => self.window.outbound(container).take(1024).any(|x| {
-                x.start_ns >= failed.end_ns
-                    && x.end_ns <= until
-                    && !x.failed(min)
-                    && same_place(x)
-                    && same_request(x, failed)
-            }),
-            Call::Connect(_) | Call::Attempt(..) | Call::End(..) => {
-                let after = call.end();
-                self.window
-                    .outbound(container)
-                    .take(1024)
-                    .any(|x| x.start_ns >= after && x.end_ns <= until && !x.failed(min) && same_place(x))
-                    || self.established_later(call, until)
-            }
-            // Another thread of the same process may have asked for the other address family, or the next search domain.
-            Call::Lookup(failed) => {
-                self.window.lookups.resolved(failed, until, |actor| actor.tgid == failed.actor.tgid)
-            }
-        }
-    }
 }
 
-fn same_request(a: &Exchange, b: &Exchange) -> bool {
-    match (&a.request, &b.request) {
-        (Some(a), Some(b)) => a.method == b.method && a.path == b.path,
-        _ => true,
+/// It isn't told by itself.
+fn pass(chain: &mut Chain<'_>, call: &Call) {
+    chain.consumed.extend(call_numbers(call));
+    if let Call::Exchange(x) = call {
+        chain.passed.push(x.hop_key());
     }
 }
 

@@ -198,16 +198,6 @@ impl Correlator {
         None
     }
 
-    /// Whether the same container reached the same place after a failed connect.
-    pub(crate) fn established_later(&self, call: &Call, until: Ktime) -> bool {
-        let (remote, after) = (call.remote(), call.end());
-        let container = self.identity.container_key(call.cgroup());
-        let open = self.window.open.iter().filter(|x| x.role == Role::Client);
-        open.filter(|x| self.identity.container_key(x.cgroup) == container).any(|x| {
-            x.remote == remote && x.established_ns >= after && x.established_ns <= until && x.established_ns != 0
-        })
-    }
-
     /// The pod in whose network namespace something happened; none for the node's.
     pub(crate) fn pod_of_netns(&self, netns: u32) -> Option<&Pod> {
         self.identity.pod_of_netns(&self.snapshot, netns)

@@ -40,6 +40,11 @@ impl OpaqueConnections {
         });
     }
 
+    /// The connections of a container.
+    pub(crate) fn of(&self, container: u64) -> impl Iterator<Item = &OpaqueConnection> {
+        self.0.get(&container).into_iter().flat_map(|of| of.connections.values())
+    }
+
     /// Where the connections led on which a container may have called within an interval; `None` if there are none. Their use
     /// is only known up to the last time, so one used later may have been used then, too.
     pub(crate) fn used(&self, container: u64, from: Ktime, until: Ktime) -> Option<Vec<SocketAddr>> {

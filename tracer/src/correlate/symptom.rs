@@ -138,6 +138,10 @@ impl Correlator {
                 return Decision::Done;
             }
             if self.failed_since_left(x) {
+                let client = if x.role == Role::Client { Some(x) } else { self.window.other_end(x) };
+                if client.is_some_and(|client| self.ended_with(&Call::Exchange(client.clone())).is_some()) {
+                    return Decision::Done;
+                }
                 return Decision::Tell(Box::new(call));
             }
             // The client end knows who waits for it.
@@ -192,6 +196,10 @@ impl Correlator {
     }
 
     fn consider_call(&self, call: Call) -> Decision {
+        // The process's end is told by whoever called it.
+        if self.ended_with(&call).is_some() {
+            return Decision::Done;
+        }
         let container = self.identity.container_key(call.cgroup());
         let owners = match link::owner(self, container, &call) {
             Owner::Nobody => return self.outermost(call),
@@ -206,8 +214,9 @@ impl Correlator {
         if waiting && (unanswered || undecided) {
             return Decision::Later(self.now + AGAIN_NS);
         }
-        // A request whose client has left takes its calls with it.
-        if owners.iter().any(|r| self.abandoned(r)) {
+        // A request whose client has left takes its calls with it; what its caller cancelled (a hedged request won) failed
+        // nobody, unless an answer was made of it, which is told.
+        if owners.iter().any(|r| self.abandoned(r)) || matches!(&call, Call::Exchange(x) if self.abandoned(x)) {
             return Decision::Done;
         }
         let http = matches!(call, Call::Exchange(_));
