@@ -1,4 +1,4 @@
-//! The project's own commands; `cargo xtask help` lists them. Each is also what continuous integration runs.
+//! The project's own commands; `cargo xtask help` lists them. `cargo xtask ci` is what continuous integration runs.
 
 use std::process::ExitCode;
 
@@ -37,7 +37,7 @@ enum Task {
         /// Only tests whose name contains one of these
         filters: Vec<String>,
     },
-    /// Break the test cluster in every way the tracer knows and watch it explain each
+    /// Break the test cluster in four ways and watch the tracer explain each
     Demo {
         /// What to print on standard output
         #[arg(short, long, value_enum, default_value = "text")]

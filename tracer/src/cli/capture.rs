@@ -45,7 +45,7 @@ pub struct Capture {
     /// account, else none
     #[arg(long, value_name = "auto|off|KUBECONFIG", default_value = "auto", env = "TRACER_KUBE")]
     kube: Kube,
-    /// Watch only the pods of this node; others are known by the EndpointSlices alone. Takes less memory in large clusters
+    /// Watch only the pods of this node; those of other nodes are looked up when a failure involves them. Takes less memory in large clusters
     #[arg(long)]
     pods_of_node_only: bool,
     /// Cluster state from a file or directory saved with `kubectl get … -o yaml` (repeatable)

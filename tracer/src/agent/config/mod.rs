@@ -34,7 +34,7 @@ pub struct Config {
     pub kube: String,
     /// How long the start waits for the cluster's first state; then it goes on without
     pub kube_patience: Span,
-    /// Watch only this node's pods; others are known by the EndpointSlices alone
+    /// Watch only this node's pods; those of other nodes are looked up when a failure involves them
     pub pods_of_node_only: bool,
     /// Cluster state from files or directories saved with `kubectl get … -o yaml`, in place of a live cluster
     pub kube_dump: Vec<PathBuf>,
