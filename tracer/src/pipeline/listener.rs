@@ -55,7 +55,7 @@ impl<S: Sink> Listener for Printer<S> {
     }
 
     fn incident(&mut self, incident: Incident) -> io::Result<()> {
-        Printer::incident(self, incident)
+        Printer::incident(self, &incident)
     }
 
     fn second(&mut self, _: &Look<'_>) -> io::Result<()> {
@@ -72,7 +72,7 @@ impl<S: Sink> Listener for Printer<S> {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        Printer::flush(self)
+        Ok(())
     }
 
     fn incidents(&self) -> usize {

@@ -1,6 +1,6 @@
 //! Where results go: text for people, one JSON object per line for programs.
 //!
-//! Sinks only format. What is printed again and when is decided once, in [`Printer`], from the events' own time, so that
+//! Sinks only format. How often an incident that recurs is told again the core decides, from the events' own time, so that
 //! a capture and its replay print the same.
 
 pub mod escape;

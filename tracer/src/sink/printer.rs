@@ -1,4 +1,4 @@
-//! Decides what is printed when: an incident at once; its later states at most once a second, the last one always.
+//! What a sink is given: incidents as the core tells them, events if asked for, and totals for the summary.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -6,35 +6,22 @@ use std::io;
 use rustc_hash::FxHashMap;
 
 use super::{CoverageLine, Ready, Sink, Summary, rfc3339};
-use crate::event::{Event, Ktime, Record};
+use crate::event::{Event, Record};
 use crate::verdict::Incident;
-
-/// Between two lines about the same incident.
-const REPRINT_NS: Ktime = 1_000_000_000;
 
 /// In front of a sink.
 pub struct Printer<S> {
     sink: S,
     events: bool,
     wall_offset_ns: i64,
-    known: FxHashMap<String, Known>,
-    /// Latest time told: events of one batch are sorted, batches overlap.
-    now: Ktime,
-}
-
-/// An incident that was printed.
-struct Known {
-    printed_at: Ktime,
-    cause: String,
-    count: u64,
-    /// A newer state that waits.
-    pending: Option<Box<Incident>>,
+    /// Cause and occurrences of each incident, as told last.
+    known: FxHashMap<String, (String, u64)>,
 }
 
 impl<S: Sink> Printer<S> {
     /// `events`: print every event, too.
     pub fn new(sink: S, events: bool, wall_offset_ns: i64) -> Self {
-        Self { sink, events, wall_offset_ns, known: FxHashMap::default(), now: 0 }
+        Self { sink, events, wall_offset_ns, known: FxHashMap::default() }
     }
 
     /// # Errors
@@ -45,47 +32,21 @@ impl<S: Sink> Printer<S> {
 
     /// Whether telling this event prints something.
     pub fn would_print(&self, event: &Event) -> bool {
-        match event {
-            Event::Tick => self.known.values().any(|known| known.pending.is_some()),
-            _ => self.events,
-        }
+        self.events && !matches!(event, Event::Tick)
     }
 
-    /// An event that the core is about to be told. Time passes by it.
+    /// An event that the core is about to be told.
     pub fn event(&mut self, record: &Record) -> io::Result<()> {
-        self.now = self.now.max(record.at);
-        if matches!(record.event, Event::Tick) {
-            self.flush_due(REPRINT_NS)
-        } else if self.events {
-            self.sink.event(&rfc3339(record.at as i64 + self.wall_offset_ns), record)
-        } else {
-            Ok(())
+        if self.would_print(&record.event) {
+            self.sink.event(&rfc3339(record.at as i64 + self.wall_offset_ns), record)?;
         }
+        Ok(())
     }
 
     /// A new incident, or the new state of one.
-    pub fn incident(&mut self, incident: Incident) -> io::Result<()> {
-        let now = self.now;
-        if let Some(known) = self.known.get_mut(&incident.id) {
-            known.count = incident.count;
-            known.cause.clone_from(&incident.cause.id);
-            if now < known.printed_at.saturating_add(REPRINT_NS) {
-                known.pending = Some(Box::new(incident));
-                return Ok(());
-            }
-            known.printed_at = now;
-            known.pending = None;
-        } else {
-            let cause = incident.cause.id.clone();
-            let known = Known { printed_at: now, cause, count: incident.count, pending: None };
-            self.known.insert(incident.id.clone(), known);
-        }
-        self.sink.incident(&incident)
-    }
-
-    /// Prints what waited, whatever its age.
-    pub fn flush(&mut self) -> io::Result<()> {
-        self.flush_due(0)
+    pub fn incident(&mut self, incident: &Incident) -> io::Result<()> {
+        self.known.insert(incident.id.clone(), (incident.cause.id.clone(), incident.count));
+        self.sink.incident(incident)
     }
 
     pub fn summary(&mut self, summary: &Summary) -> io::Result<()> {
@@ -99,8 +60,8 @@ impl<S: Sink> Printer<S> {
     /// Occurrences so far by cause.
     pub fn by_cause(&self) -> BTreeMap<String, u64> {
         let mut causes = BTreeMap::new();
-        for known in self.known.values() {
-            *causes.entry(known.cause.clone()).or_default() += known.count;
+        for (cause, count) in self.known.values() {
+            *causes.entry(cause.clone()).or_default() += count;
         }
         causes
     }
@@ -108,72 +69,5 @@ impl<S: Sink> Printer<S> {
     /// Incidents so far.
     pub fn incidents(&self) -> usize {
         self.known.len()
-    }
-
-    fn flush_due(&mut self, age: Ktime) -> io::Result<()> {
-        let now = self.now;
-        let mut due: Vec<_> = self
-            .known
-            .values_mut()
-            .filter(|known| now >= known.printed_at.saturating_add(age))
-            .filter_map(|known| {
-                let incident = known.pending.take()?;
-                known.printed_at = now;
-                Some(incident)
-            })
-            .collect();
-        // A map has no order of its own, and a replay prints the same.
-        due.sort_by(|a, b| a.last_seen.cmp(&b.last_seen).then_with(|| a.id.cmp(&b.id)));
-        due.iter().try_for_each(|incident| self.sink.incident(incident))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::{Value, json};
-
-    use super::*;
-    use crate::sink::json::Json;
-
-    fn incident(id: &str, count: u64) -> Incident {
-        serde_json::from_value(json!({
-            "id": id, "first_seen": "2026-03-01T14:03:11Z", "last_seen": "2026-03-01T14:03:11Z", "count": count,
-            "symptom": {"kind": "reset"}, "path": [], "evidence": [], "next": [],
-            "cause": {"id": "connection-reset", "confidence": 0.9, "summary": "the peer reset it"},
-            "coverage": {"lost_events": 0, "opaque_tls_processes": 0, "notes": []}
-        }))
-        .unwrap()
-    }
-
-    #[test]
-    fn at_most_once_a_second_and_the_last_state_always() {
-        let mut out = Vec::new();
-        let mut printer = Printer::new(Json::new(&mut out), false, 0);
-        let tick = |at_ms: u64| Record { at: at_ms * 1_000_000, event: Event::Tick };
-        printer.event(&tick(10_000)).unwrap();
-        printer.incident(incident("a", 1)).unwrap();
-        printer.incident(incident("a", 2)).unwrap();
-        printer.event(&tick(10_500)).unwrap();
-        printer.incident(incident("b", 1)).unwrap();
-        printer.incident(incident("a", 3)).unwrap();
-        printer.event(&tick(11_000)).unwrap();
-        printer.event(&tick(13_000)).unwrap();
-        printer.incident(incident("a", 4)).unwrap();
-        printer.incident(incident("a", 5)).unwrap();
-        printer.incident(incident("b", 2)).unwrap();
-        printer.incident(incident("b", 3)).unwrap();
-        printer.flush().unwrap();
-        printer.flush().unwrap();
-        assert_eq!(printer.by_cause(), [("connection-reset".to_owned(), 8)].into());
-        assert_eq!(printer.incidents(), 2);
-        drop(printer);
-        let printed: Vec<(String, u64)> = String::from_utf8(out)
-            .unwrap()
-            .lines()
-            .map(|line| serde_json::from_str::<Value>(line).unwrap())
-            .map(|line| (line["id"].as_str().unwrap().to_owned(), line["count"].as_u64().unwrap()))
-            .collect();
-        let expected = [("a", 1), ("b", 1), ("a", 3), ("a", 4), ("b", 2), ("a", 5), ("b", 3)];
-        assert_eq!(printed, expected.map(|(id, count)| (id.to_owned(), count)));
     }
 }

@@ -106,13 +106,6 @@ fn fault(config: &Config) -> Option<(&'static str, &'static str)> {
     checks.into_iter().find(|(fine, ..)| !fine).map(|(_, field, reason)| (field, reason))
 }
 
-impl Config {
-    /// Whether a signal is exported.
-    pub fn exports(&self, signal: Signal) -> bool {
-        self.otlp.endpoint.is_some() && self.otlp.signals.contains(&signal)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;

@@ -77,38 +77,3 @@ fn a_cgroup_path_is_read(#[case] pattern: &str, #[case] uid: Option<&str>, #[cas
 fn other_paths_name_nobody(#[case] pattern: &str) {
     assert_eq!(parse_cgroup_path(&path(pattern)), None);
 }
-
-#[test]
-fn a_pod_log_directory_is_read() {
-    let name = path("shop_cart-5d4_U");
-    assert_eq!(parse_pod_log_directory(&name), Some(PodLogDirectory { namespace: "shop", pod: "cart-5d4", uid: UID }));
-    let name = path("kube-system_etcd-n1_H");
-    assert_eq!(parse_pod_log_directory(&name).map(|directory| directory.uid), Some(HASH));
-    for name in ["", "shop_cart", "shop_cart_", "shop_cart_x", "_cart_U", "shop__U", "shop_cart_U_x"] {
-        assert_eq!(parse_pod_log_directory(&path(name)), None, "{name}");
-    }
-}
-
-#[rstest]
-#[case::current("/var/log/pods/shop_cart-5d4_U/web/0.log", Some(0))]
-#[case::restarted("/var/log/pods/shop_cart-5d4_U/web/12.log", Some(12))]
-#[case::rotated("/var/log/pods/shop_cart-5d4_U/web/1.log.20261122-101500", Some(1))]
-#[case::compressed("shop_cart-5d4_U/web/1.log.20261122-101500.gz", Some(1))]
-fn a_container_log_below_pods_is_read(#[case] pattern: &str, #[case] attempt: Option<u32>) {
-    let (namespace, pod, container) = ("shop", "cart-5d4", "web");
-    let expected = ContainerLog { namespace, pod, container, uid: Some(UID), attempt, container_id: None };
-    assert_eq!(parse_container_log_path(&path(pattern)), Some(expected));
-}
-
-#[test]
-fn a_container_log_link_is_read() {
-    let path_of_link = path("/var/log/containers/cart-5d4_shop_web-1-I.log");
-    let (namespace, pod, container) = ("shop", "cart-5d4", "web-1");
-    let expected = ContainerLog { namespace, pod, container, uid: None, attempt: None, container_id: Some(ID) };
-    assert_eq!(parse_container_log_path(&path_of_link), Some(expected));
-    for other in
-        ["", "/", "web.log", "shop_cart-5d4_U/web/x.log", "shop_cart-5d4_U/web/0.txt", "a_b_c-I.txt", "a_b_I.log"]
-    {
-        assert_eq!(parse_container_log_path(&path(other)), None, "{other}");
-    }
-}

@@ -59,12 +59,6 @@ impl Pod {
         share(&mut self.spec.containers, &other.spec.containers);
         share(&mut self.spec.init_containers, &other.spec.init_containers);
     }
-
-    /// The status of a container, wherever it is listed.
-    pub fn container_status(&self, name: &str) -> Option<&ContainerStatus> {
-        let status = &self.status;
-        status.container_statuses.iter().chain(&status.init_container_statuses).find(|entry| entry.name == name)
-    }
 }
 
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
@@ -256,14 +250,6 @@ pub struct ContainerStatus {
     pub state: ContainerState,
     #[serde(skip_serializing_if = "ContainerState::is_empty")]
     pub last_state: ContainerState,
-}
-
-impl ContainerStatus {
-    /// The id without its `runtime://` prefix, as it appears in cgroup names.
-    pub fn bare_id(&self) -> Option<&str> {
-        let id = self.container_id.as_deref()?;
-        Some(id.split_once("://").map_or(id, |(_, bare)| bare)).filter(|id| !id.is_empty())
-    }
 }
 
 /// At most one of the three is set.

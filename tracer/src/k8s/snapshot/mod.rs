@@ -255,10 +255,6 @@ impl Snapshot {
         }
     }
 
-    pub fn is_pod_ready(&self, pod: &Pod) -> bool {
-        pod.is_ready()
-    }
-
     /// The EndpointSlices of a Service.
     fn slices_of(&self, service: &Service) -> impl Iterator<Item = &EndpointSlice> {
         let (namespace, name) = (&service.metadata.namespace, &service.metadata.name);

@@ -74,12 +74,7 @@ impl Snapshot {
         }
     }
 
-    /// The Services that answer DNS for the cluster.
-    pub fn dns_services(&self) -> Vec<&Service> {
-        self.objects.services.iter().filter(|service| self.is_dns_service(service)).collect()
-    }
-
-    /// By the label every distribution keeps, by the well-known names, or by serving UDP port 53.
+    /// Whether it answers DNS for the cluster: by the label every distribution keeps, by the well-known names, or by serving UDP port 53.
     pub fn is_dns_service(&self, service: &Service) -> bool {
         let metadata = &service.metadata;
         let serves = |protocol| self.service_port(service, DNS_PORT, protocol).is_some();
