@@ -71,6 +71,9 @@ pub fn problems(plan: &Plan, expected: &[Expected], allow_unknown: bool, inciden
     for incident in incidents.iter() {
         let mut differences = expected.iter().map(|e| e.differences(plan, incident)).collect::<Result<Vec<_>>>()?;
         if let Some(which) = differences.iter().position(Vec::is_empty) {
+            if !allow_unknown && blamed.contains(&which) {
+                problems.push(format!("told as two incidents: {incident}"));
+            }
             blamed.push(which);
         } else if let Some(which) = allow_unknown.then(|| inner(plan, expected, incident)).transpose()?.flatten() {
             blamed.push(which);

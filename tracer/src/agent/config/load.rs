@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value};
 
 use super::settings::{Setting, settings};
-use super::{Config, Signal};
+use super::Config;
 
 /// Names what is wrong by the field's path.
 #[derive(Debug, thiserror::Error)]
