@@ -151,6 +151,11 @@ impl Exchange {
         }
     }
 
+    /// What came in place of an answer: `error.type` by OpenTelemetry's conventions, on metrics and spans alike.
+    pub fn silence(&self) -> &'static str {
+        if self.reset_received || self.reset_sent { "connection_reset" } else { "no_response" }
+    }
+
     pub fn status(&self) -> Option<u16> {
         match self.outcome {
             Outcome::Status(status) => Some(status),

@@ -64,7 +64,7 @@ fn trace(item: &Item) -> Vec<ResourceSpans> {
         let owner = if called_only { caller.unwrap_or(hop) } else { hop };
         let wall = |at: u64| u64::try_from(at as i64 + item.wall_offset_ns).unwrap_or_default();
         let (start, end) = hop.times.map_or((seen, seen), |(start, end)| (wall(start), wall(end)));
-        let mut attributes = hop_attributes(incident, hop);
+        let mut attributes = hop_attributes(hop);
         if index == last || index == 0 {
             attributes.extend(incident_attributes(incident));
         }
@@ -73,7 +73,7 @@ fn trace(item: &Item) -> Vec<ResourceSpans> {
             trace_id: trace_id.clone(),
             span_id: id.clone(),
             parent_span_id: std::mem::replace(&mut parent, id),
-            name: name(incident, hop),
+            name: name(hop).to_owned(),
             kind: if is_client { SpanKind::Client } else { SpanKind::Server }.into(),
             start_time_unix_nano: start,
             end_time_unix_nano: end.max(start),
@@ -93,22 +93,21 @@ fn trace(item: &Item) -> Vec<ResourceSpans> {
 
 /// Nothing of it was seen but the call.
 fn is_called_only(hop: &Hop) -> bool {
-    hop.outcome.as_deref().is_none_or(|outcome| outcome.parse::<u16>().is_err())
+    attributes::status(hop).is_none()
 }
 
 /// `{method}`, as low-cardinality names of HTTP spans are without a route; what happened for anything else.
-fn name(incident: &Incident, hop: &Hop) -> String {
-    match (&incident.symptom.method, &hop.outcome) {
-        (Some(method), Some(outcome)) if outcome.parse::<u16>().is_ok() => method.clone(),
-        (_, Some(outcome)) => outcome.clone(),
-        (Some(method), None) => method.clone(),
-        (None, None) => "call".to_owned(),
+fn name(hop: &Hop) -> &str {
+    match (&hop.request, &hop.outcome) {
+        (Some((method, _)), _) => method,
+        (None, Some(_)) if attributes::status(hop).is_some() => "HTTP",
+        (None, Some(outcome)) => outcome,
+        (None, None) => "call",
     }
 }
 
 fn status(incident: &Incident, hop: &Hop, last: bool) -> Status {
-    let answered = hop.outcome.as_deref().and_then(|outcome| outcome.parse::<u16>().ok());
-    let failed = answered.is_none_or(|status| status >= 500) || last;
+    let failed = attributes::status(hop).is_none_or(|status| status >= 500) || last;
     Status {
         code: if failed { StatusCode::Error } else { StatusCode::Unset }.into(),
         message: if last { incident.cause.summary.clone() } else { String::new() },
@@ -126,7 +125,7 @@ fn log(item: &Item) -> ResourceLogs {
     let root = incident.path.first();
     let mut attributes: Vec<KeyValue> = incident_attributes(incident);
     if let Some(hop) = root {
-        attributes.extend(hop_attributes(incident, hop));
+        attributes.extend(hop_attributes(hop));
     }
     let record = LogRecord {
         time_unix_nano: nanoseconds(&incident.last_seen),

@@ -20,6 +20,7 @@ fn item(trace_id: Option<&str>) -> Item {
     }))
     .unwrap();
     incident.path[0].times = Some((1_000, 5_000));
+    incident.path[0].request = Some(("GET".to_owned(), "/pay".to_owned()));
     incident.path[1].times = Some((2_000, 4_000));
     Item { incident, wall_offset_ns: 1_700_000_000_000_000_000, again: false }
 }
@@ -58,6 +59,48 @@ fn one_trace_with_a_span_for_each_hop() {
     assert!(has(&inner.attributes, "tracer.cause", "network-policy-drop"));
     assert!(has(&outer.attributes, "url.path", "/pay") && has(&outer.attributes, "error.type", "504"));
     assert_eq!(inner.status.as_ref().unwrap().message, "a policy isolates payment");
+}
+
+#[test]
+fn a_span_says_what_its_own_hop_was_asked_and_how() {
+    let mut item = item(None);
+    let [outer, inner] = &mut item.incident.path[..] else { panic!() };
+    let mut lookup = inner.clone();
+    (inner.request, inner.outcome) = (Some(("POST".to_owned(), "/total".to_owned())), Some("no answer".to_owned()));
+    inner.silence = Some("connection_reset");
+    (outer.request, outer.outcome) = (Some(("GET".to_owned(), "/checkout".to_owned())), Some("500".to_owned()));
+    (lookup.address, lookup.outcome) = (Some("10.96.0.10:53".to_owned()), Some("DNS timeout".to_owned()));
+    lookup.udp = true;
+    item.incident.path.push(lookup);
+    let spans = spans(traces(&[item]));
+    let told = |key: &str| {
+        let of = |span: &Span| span.attributes.iter().find(|told| told.key == key)?.value.clone();
+        spans.iter().map(|(_, span)| of(span)).collect::<Vec<_>>()
+    };
+    let texts = |texts: [Option<&str>; 3]| texts.map(|told| told.and_then(text));
+    assert_eq!(told("http.request.method"), texts([Some("GET"), Some("POST"), None]));
+    assert_eq!(told("url.path"), texts([Some("/checkout"), Some("/total"), None]));
+    assert_eq!(told("network.transport"), texts([Some("tcp"), Some("tcp"), Some("udp")]));
+    assert_eq!(told("error.type"), texts([Some("500"), Some("connection_reset"), Some("timeout")]));
+    let names: Vec<_> = spans.iter().map(|(_, span)| span.name.as_str()).collect();
+    assert_eq!(names, ["GET", "POST", "DNS timeout"]);
+}
+
+#[test]
+fn every_outcome_without_a_status_has_an_error_type() {
+    for (outcome, error) in [
+        ("reset", "connection_reset"),
+        ("no answer", "no_response"),
+        ("connect refused", "connection_refused"),
+        ("connect timed out", "timeout"),
+        ("connect failed", "unreachable"),
+        ("no local port", "no_source_port"),
+        ("DNS timeout", "timeout"),
+        ("TLS handshake failed", "tls_handshake_failed"),
+    ] {
+        let hop = Hop { outcome: Some(outcome.to_owned()), ..Hop::default() };
+        assert!(has(&hop_attributes(&hop), "error.type", error), "{outcome}");
+    }
 }
 
 #[test]
