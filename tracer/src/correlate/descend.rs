@@ -42,6 +42,7 @@ impl Correlator {
             hop.exchanged(&client, until);
             hop.lasted(client.start_ns, client.end_ns.min(until));
             hop.key = Some(client.hop_name());
+            hop.elsewhere = true;
             hop.link = Some(link);
             chain.hops.push(hop);
             chain.leaf = Leaf::Remote(RemoteLeaf { exchange: client, target, deaths });

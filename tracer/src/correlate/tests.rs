@@ -142,7 +142,6 @@ fn a_hundred_thousand_containers_come_and_go() {
 
 #[test]
 fn each_hop_knows_what_it_was_asked() {
-    let mut core = Correlator::new(Options::everything(), Snapshot::default());
     let end = |role: Role, cgroup: u64, path: &str, seq: u32, (start_ns, end_ns): (Ktime, Ktime)| {
         let (client, server) = (SocketAddr::from((address(seq.into()), 4000)), SocketAddr::from((address(9), 80)));
         let (local, remote) = if role == Role::Client { (client, server) } else { (server, client) };
@@ -155,17 +154,17 @@ fn each_hop_knows_what_it_was_asked() {
         head.ids = vec![("x-request-id".to_owned(), "a".to_owned())];
         (end_ns, exchange)
     };
-    let mut out = Vec::new();
-    for (at, exchange) in [
-        end(Role::Client, 5, "/total", 2, (20, 30)),
-        end(Role::Server, 6, "/total", 2, (20, 30)),
-        end(Role::Server, 5, "/checkout", 1, (10, 40)),
-    ] {
-        core.push(Record { at, event: Event::Exchange(exchange) }, &mut out);
+    let call = [end(Role::Client, 5, "/total", 2, (20, 30)), end(Role::Server, 6, "/total", 2, (20, 30))];
+    for (ends, elsewhere) in [(&call[..], false), (&call[..1], true)] {
+        let mut core = Correlator::new(Options::everything(), Snapshot::default());
+        let mut out = Vec::new();
+        for (at, exchange) in ends.iter().cloned().chain([end(Role::Server, 5, "/checkout", 1, (10, 40))]) {
+            core.push(Record { at, event: Event::Exchange(exchange) }, &mut out);
+        }
+        core.finish(100, &mut out);
+        let [incident] = &out[..] else { panic!("{out:?}") };
+        let asked: Vec<_> = incident.path.iter().map(|hop| (hop.request.clone().unwrap(), hop.elsewhere)).collect();
+        let of = |method: &str, path: &str, elsewhere| ((method.to_owned(), path.to_owned()), elsewhere);
+        assert_eq!(asked, [of("GET", "/checkout", false), of("POST", "/total", elsewhere)]);
     }
-    core.finish(100, &mut out);
-    let [incident] = &out[..] else { panic!("{out:?}") };
-    let asked: Vec<_> = incident.path.iter().map(|hop| hop.request.clone().unwrap()).collect();
-    let pair = |method: &str, path: &str| (method.to_owned(), path.to_owned());
-    assert_eq!(asked, [pair("GET", "/checkout"), pair("POST", "/total")]);
 }

@@ -125,6 +125,9 @@ pub struct Hop {
     /// Asked by UDP, as most resolvers are; else by TCP.
     #[serde(skip)]
     pub udp: bool,
+    /// A server of which only its caller's end was seen here.
+    #[serde(skip)]
+    pub elsewhere: bool,
 }
 
 impl Hop {

@@ -4,7 +4,7 @@
 //!    the same on every node that saw that request.
 //! 2. A hop's span has its pod as resource. What was only called (a connect, a lookup, a server elsewhere) is a client
 //!    span of the one who called.
-//! 3. A hop that another node may know better is linked to the trace that this node would make of it.
+//! 3. A server elsewhere is linked to its span in the trace that its own node makes, unless both have the request's own id.
 
 mod attributes;
 mod ids;
@@ -79,7 +79,7 @@ fn trace(item: &Item) -> Vec<ResourceSpans> {
             end_time_unix_nano: end.max(start),
             attributes,
             status: Some(status(incident, hop, index == last)),
-            links: link(hop, &trace_id),
+            links: link(incident, hop, &trace_id),
             ..Span::default()
         };
         spans.push(ResourceSpans {
@@ -93,7 +93,7 @@ fn trace(item: &Item) -> Vec<ResourceSpans> {
 
 /// Nothing of it was seen but the call.
 fn is_called_only(hop: &Hop) -> bool {
-    attributes::status(hop).is_none()
+    hop.elsewhere || attributes::status(hop).is_none()
 }
 
 /// `{method}`, as low-cardinality names of HTTP spans are without a route; what happened for anything else.
@@ -114,8 +114,11 @@ fn status(incident: &Incident, hop: &Hop, last: bool) -> Status {
     }
 }
 
-fn link(hop: &Hop, own: &[u8]) -> Vec<Link> {
-    let elsewhere = hop.key.as_deref().map(|key| (ids::trace_of_key(key), ids::span_of_key(key)));
+/// The span of a server in the cluster, in the trace that its own node makes, where that isn't this one.
+fn link(incident: &Incident, hop: &Hop, own: &[u8]) -> Vec<Link> {
+    let observed = hop.elsewhere && (hop.pod.is_some() || hop.service.is_some());
+    let key = hop.key.as_deref().filter(|_| observed && ids::given(incident).is_none());
+    let elsewhere = key.map(|key| (ids::trace_of_key(key), ids::span_of_server(key)));
     let link = |(trace_id, span_id): (Vec<u8>, Vec<u8>)| Link { trace_id, span_id, ..Link::default() };
     elsewhere.filter(|(trace_id, _)| trace_id != own).map(link).into_iter().collect()
 }

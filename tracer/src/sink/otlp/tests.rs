@@ -111,9 +111,28 @@ fn without_an_id_of_its_own_every_node_makes_the_same() {
     there.incident.first_seen = "2026-03-01T14:03:37.632Z".to_owned();
     let id = |item: &Item| spans(traces(std::slice::from_ref(item)))[0].1.trace_id.clone();
     assert_eq!(id(&here), id(&there));
-    // Of a request with an id, the other node's trace is linked.
-    let linked = spans(traces(&[item(Some("0af7651916cd43dd8448eb211c80319c"))]));
-    assert_eq!(linked[0].1.links[0].trace_id, id(&here));
+}
+
+#[test]
+fn two_nodes_tell_a_hop_by_spans_of_their_own_and_the_caller_links_the_servers() {
+    let id = "0af7651916cd43dd8448eb211c80319c";
+    for trace_id in [None, Some(id)] {
+        let (mut caller, mut server) = (item(trace_id), item(trace_id));
+        let hop = &mut caller.incident.path[1];
+        (hop.key, hop.outcome, hop.elsewhere) =
+            (Some("10.1.0.5:41000#00000007".to_owned()), Some("500".to_owned()), true);
+        server.incident.node = Some("worker-2".to_owned());
+        server.incident.path = vec![Hop { elsewhere: false, ..hop.clone() }, Hop::default()];
+        caller.incident.path.push(Hop::default());
+        let (caller, server) = (spans(traces(&[caller])), spans(traces(&[server])));
+        let [outer, inner, _] = &caller[..] else { panic!("{caller:?}") };
+        assert!(caller.iter().all(|(_, ours)| server.iter().all(|(_, theirs)| ours.span_id != theirs.span_id)));
+        assert_eq!((inner.1.kind(), server[0].1.kind()), (SpanKind::Client, SpanKind::Server));
+        assert_eq!(inner.1.trace_id == server[0].1.trace_id, trace_id.is_some());
+        let link = |to: &Span| Link { trace_id: to.trace_id.clone(), span_id: to.span_id.clone(), ..Link::default() };
+        let expected = if trace_id.is_none() { vec![link(&server[0].1)] } else { vec![] };
+        assert_eq!((&outer.1.links, &inner.1.links), (&vec![], &expected));
+    }
 }
 
 #[test]
