@@ -69,7 +69,8 @@ async fn serve(config: Config, snapshot: Snapshot) -> anyhow::Result<()> {
     let store = Store::new(config.incidents.max, first_revision);
     let shared = Arc::new(Shared::new(Metrics::new(config.metrics.limits()), store));
     let keeper = Keeper::open(&config.journal, &shared)?;
-    let server = tokio::spawn(server::serve(listener, Arc::clone(&shared), config.max_connections));
+    let served = server::serve(listener, Arc::clone(&shared), config.max_connections, server::PATIENCE);
+    let server = tokio::spawn(served);
     let (stop_keeping, keep) = oneshot::channel();
     let kept = tokio::spawn(keeper.run(keep));
     let (stop_exporting, export) = oneshot::channel();
