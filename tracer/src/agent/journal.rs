@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
 
+use crate::private;
 use crate::verdict::Incident;
 
 /// An open journal.
@@ -51,7 +52,7 @@ impl Journal {
         if let Some(directory) = path.parent() {
             fs::create_dir_all(directory).map_err(error("make the directory of"))?;
         }
-        let mut file = OpenOptions::new().create(true).append(true).read(true).open(path).map_err(error("open"))?;
+        let mut file = private::options().append(true).read(true).open(path).map_err(error("open"))?;
         let length = file.metadata().map_err(error("read"))?.len();
         // The newest of it, however large another setting let it grow.
         let bytes = tail(&mut file, length.saturating_sub(max_bytes.saturating_mul(2))).map_err(error("read"))?;
@@ -102,7 +103,7 @@ impl Journal {
         let bytes = kept.concat();
         let beside = self.path.with_extension("new");
         let write = || {
-            let mut file = File::create(&beside)?;
+            let mut file = private::options().write(true).truncate(true).open(&beside)?;
             file.write_all(&bytes)?;
             file.sync_data()?;
             fs::rename(&beside, &self.path)?;
@@ -167,6 +168,8 @@ fn parse(line: &[u8]) -> Option<Incident> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
     use crate::agent::store::incident;
 
@@ -183,6 +186,10 @@ mod tests {
         let (mut journal, replayed) = Journal::open(&path, 1 << 20).unwrap();
         assert_eq!((replayed.incidents.len(), replayed.torn), (0, 0));
         journal.append(&[incident("a", 1, T), incident("b", 1, T)]).unwrap();
+        let mode = || fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(), 0o600);
+        journal.rewrite([incident("b", 1, T), incident("a", 1, T)].iter()).unwrap();
+        assert_eq!(mode(), 0o600);
         journal.append(&[incident("a", 5, T)]).unwrap();
         drop(journal);
         // Every place where a crash may cut the last record.
