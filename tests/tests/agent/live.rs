@@ -5,7 +5,7 @@ use tracer_tests::{apiserver::ApiServer, cluster::Cluster};
 
 use super::{
     shop,
-    support::{Agent, until},
+    support::{Agent, try_get, until},
 };
 
 fn pod(name: &str) -> Value {
@@ -33,5 +33,19 @@ fn what_is_known_is_told_as_it_changes() {
     server.put(pod("b")).unwrap();
     until("the second pod is counted", || pods().filter(|count| *count == 2.0));
     assert_eq!(agent.json("/v1/status")["snapshot"]["pods"], 2);
+    assert!(agent.terminate());
+}
+
+#[test]
+fn the_end_comes_before_the_cluster_does() {
+    let cluster = shop();
+    let server = ApiServer::start([]).unwrap();
+    server.set(|faults| faults.hang = true);
+    let kube = kubeconfig(&cluster, &server);
+    let settings = [("TRACER_KUBE", kube.as_str()), ("TRACER_KUBE_DUMP", "[]"), ("TRACER_KUBE_PATIENCE", "10m")];
+    let agent = Agent::spawn(&cluster, false, &settings);
+    until("it waits", || {
+        try_get(agent.address, "/readyz", "*/*").filter(|(_, why)| why.contains("the cluster's state"))
+    });
     assert!(agent.terminate());
 }
