@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value::Value};
 
+use crate::event::Role;
 use crate::verdict::{Hop, Incident, SymptomKind};
 
 /// A text as a value.
@@ -27,7 +28,7 @@ fn double(key: &str, value: f64) -> KeyValue {
 }
 
 /// What a hop was asked and how it went.
-pub(super) fn hop_attributes(hop: &Hop) -> Vec<KeyValue> {
+pub(super) fn hop_attributes(hop: &Hop, role: Role) -> Vec<KeyValue> {
     let mut found = Vec::new();
     let answered = status(hop);
     if let Some((method, path)) = &hop.request {
@@ -39,7 +40,7 @@ pub(super) fn hop_attributes(hop: &Hop) -> Vec<KeyValue> {
     if let Some(status) = answered {
         found.push(int("http.response.status_code", i64::from(status)));
     }
-    found.extend(error_type(hop).map(|error| string("error.type", &error)));
+    found.extend(error_type(hop, role).map(|error| string("error.type", &error)));
     let address = hop.address.as_deref().and_then(|address| address.parse::<SocketAddr>().ok());
     if let Some(address) = address {
         let name = hop.name.clone().or_else(|| hop.service.clone()).unwrap_or_else(|| address.ip().to_string());
@@ -60,9 +61,9 @@ pub(super) fn status(hop: &Hop) -> Option<u16> {
 }
 
 /// The status as text, or one of few words: `docs/agent.md` lists them.
-fn error_type(hop: &Hop) -> Option<String> {
+fn error_type(hop: &Hop, role: Role) -> Option<String> {
     if let Some(status) = status(hop) {
-        return (status >= 500).then(|| status.to_string());
+        return role.error_type(status);
     }
     let outcome = hop.outcome.as_deref()?;
     let word = hop.silence.unwrap_or(match outcome {

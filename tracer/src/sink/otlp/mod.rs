@@ -18,6 +18,7 @@ use opentelemetry_proto::tonic::trace::v1::{
     ResourceSpans, ScopeSpans, Span, Status, span::Link, span::SpanKind, status::StatusCode,
 };
 
+use crate::event::Role;
 use crate::verdict::{Hop, Incident};
 use attributes::{hop_attributes, incident_attributes, text};
 
@@ -59,12 +60,11 @@ fn trace(item: &Item) -> Vec<ResourceSpans> {
     let mut spans = Vec::with_capacity(incident.path.len());
     for (index, hop) in incident.path.iter().enumerate() {
         let caller = index.checked_sub(1).and_then(|before| incident.path.get(before));
-        let called_only = is_called_only(hop) && caller.is_some();
-        let is_client = called_only || (index == 0 && hop.key.is_none());
-        let owner = if called_only { caller.unwrap_or(hop) } else { hop };
+        let role = role(hop, caller);
+        let owner = caller.filter(|_| role == Role::Client).unwrap_or(hop);
         let wall = |at: u64| u64::try_from(at as i64 + item.wall_offset_ns).unwrap_or_default();
         let (start, end) = hop.times.map_or((seen, seen), |(start, end)| (wall(start), wall(end)));
-        let mut attributes = hop_attributes(hop);
+        let mut attributes = hop_attributes(hop, role);
         if index == last || index == 0 {
             attributes.extend(incident_attributes(incident));
         }
@@ -74,11 +74,11 @@ fn trace(item: &Item) -> Vec<ResourceSpans> {
             span_id: id.clone(),
             parent_span_id: std::mem::replace(&mut parent, id),
             name: name(hop).to_owned(),
-            kind: if is_client { SpanKind::Client } else { SpanKind::Server }.into(),
+            kind: if role == Role::Client { SpanKind::Client } else { SpanKind::Server }.into(),
             start_time_unix_nano: start,
             end_time_unix_nano: end.max(start),
             attributes,
-            status: Some(status(incident, hop, index == last)),
+            status: Some(status(incident, hop, role, index == last)),
             links: link(incident, hop, &trace_id),
             ..Span::default()
         };
@@ -91,9 +91,10 @@ fn trace(item: &Item) -> Vec<ResourceSpans> {
     spans
 }
 
-/// Nothing of it was seen but the call.
-fn is_called_only(hop: &Hop) -> bool {
-    hop.elsewhere || attributes::status(hop).is_none()
+/// Whose end of the hop its span tells: the caller's, where nothing was seen but the call.
+fn role(hop: &Hop, caller: Option<&Hop>) -> Role {
+    let unserved = if caller.is_some() { attributes::status(hop).is_none() } else { hop.key.is_none() };
+    if hop.elsewhere || unserved { Role::Client } else { Role::Server }
 }
 
 /// `{method}`, as low-cardinality names of HTTP spans are without a route; what happened for anything else.
@@ -106,8 +107,8 @@ fn name(hop: &Hop) -> &str {
     }
 }
 
-fn status(incident: &Incident, hop: &Hop, last: bool) -> Status {
-    let failed = attributes::status(hop).is_none_or(|status| status >= 500) || last;
+fn status(incident: &Incident, hop: &Hop, role: Role, last: bool) -> Status {
+    let failed = attributes::status(hop).is_none_or(|status| role.error_type(status).is_some()) || last;
     Status {
         code: if failed { StatusCode::Error } else { StatusCode::Unset }.into(),
         message: if last { incident.cause.summary.clone() } else { String::new() },
@@ -128,7 +129,7 @@ fn log(item: &Item) -> ResourceLogs {
     let root = incident.path.first();
     let mut attributes: Vec<KeyValue> = incident_attributes(incident);
     if let Some(hop) = root {
-        attributes.extend(hop_attributes(hop));
+        attributes.extend(hop_attributes(hop, role(hop, None)));
     }
     let record = LogRecord {
         time_unix_nano: nanoseconds(&incident.last_seen),

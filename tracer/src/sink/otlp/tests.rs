@@ -87,7 +87,7 @@ fn a_span_says_what_its_own_hop_was_asked_and_how() {
 }
 
 #[test]
-fn every_outcome_without_a_status_has_an_error_type() {
+fn every_failure_has_an_error_type() {
     for (outcome, error) in [
         ("reset", "connection_reset"),
         ("no answer", "no_response"),
@@ -99,8 +99,12 @@ fn every_outcome_without_a_status_has_an_error_type() {
         ("TLS handshake failed", "tls_handshake_failed"),
     ] {
         let hop = Hop { outcome: Some(outcome.to_owned()), ..Hop::default() };
-        assert!(has(&hop_attributes(&hop), "error.type", error), "{outcome}");
+        assert!(has(&hop_attributes(&hop, Role::Client), "error.type", error), "{outcome}");
     }
+    let answered = |status: &str, end| hop_attributes(&Hop { outcome: Some(status.to_owned()), ..Hop::default() }, end);
+    assert!(has(&answered("404", Role::Client), "error.type", "404"));
+    assert!(has(&answered("777", Role::Server), "error.type", "_OTHER"));
+    assert!(!answered("404", Role::Server).iter().any(|told| told.key == "error.type"));
 }
 
 #[test]
