@@ -23,6 +23,8 @@ pub mod k8s;
 pub mod kernel;
 #[cfg(feature = "kernel")]
 pub mod pipeline;
+#[cfg(feature = "kernel")]
+mod private;
 pub mod protocol;
 mod recent;
 pub mod sink;

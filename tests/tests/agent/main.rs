@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail like the tests")]
 
 mod grafana;
+mod live;
 mod nodes;
 mod otlp;
 mod service_account;

@@ -74,6 +74,17 @@ impl Agent {
 
     /// On the pods of one node.
     pub(crate) fn start_on(cluster: &Cluster, second: bool, settings: &[(&str, &str)]) -> Self {
+        let agent = Self::spawn(cluster, second, settings);
+        until("the agent is ready", || {
+            let answer = try_get(agent.address, "/readyz", "*/*");
+            assert!(answer.is_some() || !agent.diagnostics().contains("error:"), "{}", agent.diagnostics());
+            answer.filter(|(status, _)| *status == 200)
+        });
+        agent
+    }
+
+    /// Without waiting until it is ready.
+    pub(crate) fn spawn(cluster: &Cluster, second: bool, settings: &[(&str, &str)]) -> Self {
         let address: SocketAddr = ([127, 0, 0, 1], port()).into();
         let tracer = std::env::var_os("TRACER_BIN").expect("TRACER_BIN doesn't name the tracer binary");
         let mut command = Command::new(tracer);
@@ -85,13 +96,7 @@ impl Agent {
             .env("TRACER_LOG", "info")
             .envs(settings.iter().copied());
         let log = cluster.instance.directory().join(format!("agent-{}.log", address.port()));
-        let agent = Self { program: Program::start(command, &log), address, log };
-        until("the agent is ready", || {
-            let answer = try_get(address, "/readyz", "*/*");
-            assert!(answer.is_some() || !agent.diagnostics().contains("error:"), "{}", agent.diagnostics());
-            answer.filter(|(status, _)| *status == 200)
-        });
-        agent
+        Self { program: Program::start(command, &log), address, log }
     }
 
     pub(crate) fn get(&self, path: &str) -> (u16, String) {

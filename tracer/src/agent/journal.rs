@@ -5,11 +5,12 @@
 //! half of it, beside the old one, and takes its place at once.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
 
+use crate::private;
 use crate::verdict::Incident;
 
 /// An open journal.
@@ -19,6 +20,8 @@ pub(super) struct Journal {
     file: File,
     bytes: u64,
     max_bytes: u64,
+    /// The last write failed, and may have left a part of a record.
+    cut: bool,
 }
 
 /// What an earlier process wrote.
@@ -49,17 +52,12 @@ impl Journal {
         if let Some(directory) = path.parent() {
             fs::create_dir_all(directory).map_err(error("make the directory of"))?;
         }
-        let mut file = OpenOptions::new().create(true).append(true).read(true).open(path).map_err(error("open"))?;
-        let mut bytes = Vec::new();
-        // However large another setting let it grow.
-        (&mut file).take(max_bytes.saturating_mul(2)).read_to_end(&mut bytes).map_err(error("read"))?;
-        let replayed = replay(&bytes);
-        if !bytes.is_empty() && !bytes.ends_with(b"\n") {
-            // What comes next begins a line of its own.
-            file.write_all(b"\n").map_err(error("write"))?;
-        }
+        let mut file = private::options().append(true).read(true).open(path).map_err(error("open"))?;
         let length = file.metadata().map_err(error("read"))?.len();
-        Ok((Self { path: path.to_owned(), file, bytes: length, max_bytes }, replayed))
+        // The newest of it, however large another setting let it grow.
+        let bytes = tail(&mut file, length.saturating_sub(max_bytes.saturating_mul(2))).map_err(error("read"))?;
+        let cut = !bytes.is_empty() && !bytes.ends_with(b"\n");
+        Ok((Self { path: path.to_owned(), file, bytes: length, max_bytes, cut }, replay(&bytes)))
     }
 
     /// Bytes on disk.
@@ -77,9 +75,14 @@ impl Journal {
     /// # Errors
     /// Where the file can't be written.
     pub(super) fn append(&mut self, changes: &[Incident]) -> Result<(), JournalError> {
-        let lines = lines(changes);
-        self.bytes += lines.len() as u64;
+        let mut lines = lines(changes);
+        if self.cut {
+            // What comes next begins a line of its own.
+            lines.insert(0, b'\n');
+        }
         let written = self.file.write_all(&lines).and_then(|()| self.file.sync_data());
+        self.cut = written.is_err();
+        self.bytes = self.file.metadata().map_or(self.bytes, |metadata| metadata.len());
         written.map_err(|source| self.error("write", source))
     }
 
@@ -100,20 +103,33 @@ impl Journal {
         let bytes = kept.concat();
         let beside = self.path.with_extension("new");
         let write = || {
-            let mut file = File::create(&beside)?;
+            let mut file = private::options().write(true).truncate(true).open(&beside)?;
             file.write_all(&bytes)?;
             file.sync_data()?;
             fs::rename(&beside, &self.path)?;
             OpenOptions::new().append(true).open(&self.path)
         };
         self.file = write().map_err(|source| self.error("rewrite", source))?;
-        self.bytes = bytes.len() as u64;
+        (self.bytes, self.cut) = (bytes.len() as u64, false);
         Ok(())
     }
 
     fn error(&self, action: &'static str, source: io::Error) -> JournalError {
         JournalError { action, path: self.path.clone(), source }
     }
+}
+
+/// What follows the first record that begins at that place or later.
+fn tail(file: &mut File, from: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    // The byte before ends a record if one begins there.
+    file.seek(SeekFrom::Start(from.saturating_sub(1)))?;
+    file.read_to_end(&mut bytes)?;
+    if from > 0 {
+        let begin = bytes.iter().position(|byte| *byte == b'\n').map_or(bytes.len(), |end| end + 1);
+        bytes.drain(..begin);
+    }
+    Ok(bytes)
 }
 
 fn lines(incidents: &[Incident]) -> Vec<u8> {
@@ -152,6 +168,8 @@ fn parse(line: &[u8]) -> Option<Incident> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
     use crate::agent::store::incident;
 
@@ -168,6 +186,10 @@ mod tests {
         let (mut journal, replayed) = Journal::open(&path, 1 << 20).unwrap();
         assert_eq!((replayed.incidents.len(), replayed.torn), (0, 0));
         journal.append(&[incident("a", 1, T), incident("b", 1, T)]).unwrap();
+        let mode = || fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(), 0o600);
+        journal.rewrite([incident("b", 1, T), incident("a", 1, T)].iter()).unwrap();
+        assert_eq!(mode(), 0o600);
         journal.append(&[incident("a", 5, T)]).unwrap();
         drop(journal);
         // Every place where a crash may cut the last record.
@@ -211,5 +233,38 @@ mod tests {
         let (_, replayed) = Journal::open(&path, limit).unwrap();
         assert_eq!(counts(&replayed).last(), Some(&("i999", 999)));
         assert_eq!(replayed.torn, 0);
+    }
+
+    #[test]
+    fn of_one_that_is_larger_than_the_limit_the_newest_are_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("journal");
+        let (mut journal, _) = Journal::open(&path, 1 << 20).unwrap();
+        let all: Vec<Incident> = (0..100).map(|n| incident(&format!("i{n:02}"), 100 + n, T)).collect();
+        journal.append(&all).unwrap();
+        let record = journal.bytes() / 100;
+        // Wherever in a record the limit falls, also between two.
+        for less in 0..record / 2 {
+            let (_, replayed) = Journal::open(&path, 5 * record - less).unwrap();
+            assert_eq!(counts(&replayed).last(), Some(&("i99", 199)));
+            assert_eq!((replayed.torn, replayed.incidents.len()), (0, if less == 0 { 10 } else { 9 }), "{less}");
+        }
+    }
+
+    #[test]
+    fn what_follows_a_failed_write_is_a_record_of_its_own() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("journal");
+        let (mut journal, _) = Journal::open(&path, 1 << 20).unwrap();
+        journal.append(&[incident("a", 1, T)]).unwrap();
+        // A full volume takes a part.
+        let writable = std::mem::replace(&mut journal.file, File::open(&path).unwrap());
+        (&writable).write_all(&line(&incident("b", 1, T))[..20]).unwrap();
+        journal.append(&[incident("b", 1, T)]).unwrap_err();
+        journal.file = writable;
+        journal.append(&[incident("b", 1, T)]).unwrap();
+        assert_eq!(journal.bytes(), fs::metadata(&path).unwrap().len());
+        let (_, replayed) = Journal::open(&path, 1 << 20).unwrap();
+        assert_eq!((counts(&replayed), replayed.torn), (vec![("a", 1), ("b", 1)], 1));
     }
 }

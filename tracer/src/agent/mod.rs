@@ -69,7 +69,8 @@ async fn serve(config: Config, snapshot: Snapshot) -> anyhow::Result<()> {
     let store = Store::new(config.incidents.max, first_revision);
     let shared = Arc::new(Shared::new(Metrics::new(config.metrics.limits()), store));
     let keeper = Keeper::open(&config.journal, &shared)?;
-    let server = tokio::spawn(server::serve(listener, Arc::clone(&shared), config.max_connections));
+    let served = server::serve(listener, Arc::clone(&shared), config.max_connections, server::PATIENCE);
+    let server = tokio::spawn(served);
     let (stop_keeping, keep) = oneshot::channel();
     let kept = tokio::spawn(keeper.run(keep));
     let (stop_exporting, export) = oneshot::channel();
@@ -156,11 +157,12 @@ fn pipeline(
         .build()
         .context("cannot start the asynchronous runtime")?;
     runtime.block_on(async {
-        let stop = Stop::new(None).map_err(PipelineError::Wait)?;
+        let mut stop = Stop::new(None).map_err(PipelineError::Wait)?;
         if let Some(source) = source {
             shared.status().reason = Some("waiting for the cluster's state".to_owned());
             let mut watch = Watch::start(source, node.as_deref().filter(|_| config.pods_of_node_only)).await?;
-            let (snapshot, states) = watch.first(config.kube_patience.0).await;
+            let first = watch.first(config.kube_patience.0);
+            let Some((snapshot, states)) = stop.unless_asked(first).await else { return Ok(()) };
             setup.snapshot = snapshot;
             setup.cluster = Some((watch, states));
         }

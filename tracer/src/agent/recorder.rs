@@ -16,6 +16,7 @@ use super::status::{Cost, Program};
 use crate::correlate::Correlator;
 use crate::event::{Event, Ktime, Record};
 use crate::pipeline::{Listener, Look};
+use crate::sink::line::SnapshotSize;
 use crate::sink::otlp::Item;
 use crate::sink::prometheus::catalog::FAMILIES;
 use crate::sink::prometheus::{Metric, Store};
@@ -90,6 +91,20 @@ impl Recorder {
         self.queue.expire(before(u64::try_from(self.max_age.as_nanos()).unwrap_or(Ktime::MAX)));
     }
 
+    /// How much of the cluster is known by now.
+    fn tell_snapshot(&self, size: &SnapshotSize, at: Ktime) {
+        let SnapshotSize { pods, services, network_policies, nodes } = *size;
+        let sizes = [("pods", pods), ("services", services), ("network_policies", network_policies), ("nodes", nodes)];
+        self.shared.metrics.with(|store| {
+            for (kind, count) in sizes {
+                store.set(Metric::SnapshotObjects, &[kind], count as f64, at);
+            }
+        });
+        if let Some(observing) = &mut self.shared.status().observing {
+            observing.snapshot = size.clone();
+        }
+    }
+
     fn tell_programs(&self, look: &Look<'_>, store: &mut Store) -> Vec<Program> {
         let programs = look.kernel.session.programs();
         for program in &programs {
@@ -118,17 +133,8 @@ impl Listener for Recorder {
         self.shared.metrics.with(|store| {
             store.set(Metric::BuildInfo, &[&ready.version, &ready.kernel], 1.0, 0);
             store.set(Metric::ProcessStart, &[], crate::clock::wall_ns() as f64 / 1e9, 0);
-            let size = &ready.snapshot;
-            let sizes = [
-                ("pods", size.pods),
-                ("services", size.services),
-                ("network_policies", size.network_policies),
-                ("nodes", size.nodes),
-            ];
-            for (kind, count) in sizes {
-                store.set(Metric::SnapshotObjects, &[kind], count as f64, 0);
-            }
         });
+        self.tell_snapshot(&ready.snapshot, 0);
         tracing::info!(hooks = ready.hooks.len(), "observing this node");
         Ok(())
     }
@@ -173,6 +179,7 @@ impl Listener for Recorder {
             self.last_expiry = at;
             self.expire(look);
         }
+        self.tell_snapshot(&SnapshotSize::of(look.core.snapshot()), at);
         let lost = look.kernel.tables.lost().map_err(io::Error::other)?;
         let retransmits = look.kernel.tables.stat(tracer_common::stats::Stat::Retransmits).map_err(io::Error::other)?;
         let cost = Cost::now();

@@ -9,7 +9,7 @@ use tracer_common::stats::{Counter, CounterKey};
 
 use super::count::Names;
 use crate::correlate::{Correlator, Owner};
-use crate::event::Ktime;
+use crate::event::{Ktime, Role};
 use crate::sink::prometheus::catalog::DURATION_BOUNDS;
 use crate::sink::prometheus::{Metric, Store};
 
@@ -81,16 +81,16 @@ fn merge(
 ) {
     let Owner { namespace, workload, pod } = &*names.owner(core, key.cgroup_id, now);
     let (method, status) = (method(key.method), key.status.to_string());
-    let failed = key.status >= if key.role == role::SERVER { 500 } else { 400 };
-    let error = if failed { status.as_str() } else { "" };
-    if key.role == role::SERVER {
-        let labels = [namespace.as_str(), workload, pod, method, &status, error];
+    let role = if key.role == role::SERVER { Role::Server } else { Role::Client };
+    let error = role.error_type(key.status).unwrap_or_default();
+    if role == Role::Server {
+        let labels = [namespace.as_str(), workload, pod, method, &status, &error];
         return store.merge(Metric::ServerDuration, &labels, counts, seconds, now);
     }
     let remote = SocketAddr::new(Ipv6Addr::from(key.peer).to_canonical(), key.port);
     let peer = names.peer(core, remote, now);
     let address = remote.to_string();
-    let labels = [namespace.as_str(), workload, pod, &peer.namespace, &peer.name, &address, method, &status, error];
+    let labels = [namespace.as_str(), workload, pod, &peer.namespace, &peer.name, &address, method, &status, &error];
     store.merge(Metric::ClientDuration, &labels, counts, seconds, now);
 }
 
@@ -113,6 +113,9 @@ fn method(letters: [u8; 2]) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::correlate::Options;
+    use crate::k8s::Snapshot;
+    use crate::sink::prometheus::{Format, Limits, Metrics};
 
     #[test]
     fn buckets_of_the_kernel_are_parts_of_ours() {
@@ -126,5 +129,30 @@ mod tests {
         assert_eq!(seconds, 3.0);
         let (counts, seconds) = difference(&counter, Some(&counter));
         assert_eq!((counts.iter().sum::<u64>(), seconds), (0, 0.0));
+    }
+
+    #[test]
+    fn strange_statuses_are_one_kind_of_error() {
+        let metrics = Metrics::new(Limits { per_metric: 10, opt_in: Vec::new() });
+        let core = Correlator::new(Options::everything(), Snapshot::empty());
+        let (mut requests, mut names) = (Requests::default(), Names::default());
+        let counters = [(role::SERVER, 404), (role::SERVER, 500), (role::CLIENT, 404), (role::SERVER, 777)]
+            .into_iter()
+            .chain((600..=999).map(|status| (role::CLIENT, status)))
+            .map(|(role, status)| {
+                let key = CounterKey { cgroup_id: 7, peer: [0; 16], port: 80, status, method: *b"GE", role, pad: 0 };
+                (key, Counter { latency_sum_ns: 1, latency: [1; LATENCY_BUCKETS] })
+            });
+        metrics.with(|store| requests.add(counters.collect(), store, &mut names, &core, 1));
+        let text = metrics.expose(Format::Text);
+        let errors = |name: &str| {
+            let lines =
+                text.lines().filter(|line| line.starts_with(&format!("http_{name}_request_duration_seconds_count")));
+            let error = |line: &str| Some(line.split_once("error_type=\"")?.1.split_once('"')?.0.to_owned());
+            lines.map(|line| error(line).unwrap_or_default()).collect::<std::collections::BTreeSet<_>>()
+        };
+        let set = |values: &[&str]| values.iter().map(|value| (*value).to_owned()).collect();
+        assert_eq!(errors("server"), set(&["", "500", "_OTHER"]));
+        assert_eq!(errors("client"), set(&["404", "_OTHER"]));
     }
 }

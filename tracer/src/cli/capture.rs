@@ -107,12 +107,14 @@ impl Capture {
             .context("cannot start the asynchronous runtime")?;
         let sink = output::sink(self.output);
         let finished = runtime.block_on(async {
-            let stop = Stop::new(self.duration).map_err(PipelineError::Wait)?;
+            let mut stop = Stop::new(self.duration).map_err(PipelineError::Wait)?;
             if let Some(source) = source {
                 let mut watch = Watch::start(source, node.as_deref().filter(|_| self.pods_of_node_only)).await?;
-                let (snapshot, states) = watch.first(SNAPSHOT_PATIENCE).await;
-                setup.snapshot = snapshot;
-                setup.cluster = Some((watch, states));
+                // Without it, the capture is over as it begins, and says so.
+                if let Some((snapshot, states)) = stop.unless_asked(watch.first(SNAPSHOT_PATIENCE)).await {
+                    setup.snapshot = snapshot;
+                    setup.cluster = Some((watch, states));
+                }
             }
             let live = Live::start(setup, |offset| Printer::new(sink, self.events, offset))?;
             anyhow::Ok(live.run(stop).await?)

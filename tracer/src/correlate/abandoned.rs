@@ -4,7 +4,7 @@ use super::{
     Correlator,
     call::{Call, Standing},
     chain::{AbandonedLeaf, Chain, Leaf},
-    descend::{milliseconds, outcome},
+    descend::milliseconds,
     link::{self, Owner},
     symptom::GAVE_UP_NS,
 };
@@ -87,6 +87,7 @@ impl Correlator {
         if let (Some(caller), Some(client)) = (&caller, client) {
             let mut hop = super::descend::caller_hop(caller.hop());
             hop.address = Some(client.local.ip().to_string());
+            hop.exchanged(client, Ktime::MAX);
             hop.outcome = Some("left".to_owned());
             hop.duration_ms = Some(milliseconds(client.start_ns, client.end_ns));
             chain.hops.push(hop);
@@ -100,7 +101,7 @@ impl Correlator {
                 .and_then(|c| self.target(c.remote, c.nat_remote).service)
                 .map(super::identity::service_name);
             hop.address = Some(exchange.local.to_string());
-            hop.outcome = Some(outcome(exchange, Ktime::MAX));
+            hop.exchanged(exchange, Ktime::MAX);
             hop.duration_ms = Some(milliseconds(exchange.start_ns, exchange.end_ns));
             hop.link = Some(if number == 0 { Link::Root } else { Link::Time });
             if number > 0 {

@@ -40,9 +40,10 @@ impl Correlator {
             let Some(client) = client else { return };
             let (target, deaths) = self.remote(&client);
             let mut hop = self.target_hop(&target, client.remote);
-            hop.outcome = Some(outcome(&client, until));
+            hop.exchanged(&client, until);
             hop.lasted(client.start_ns, client.end_ns.min(until));
             hop.key = Some(client.hop_name());
+            hop.elsewhere = true;
             hop.link = Some(link);
             chain.hops.push(hop);
             chain.leaf = Leaf::Remote(RemoteLeaf { exchange: client, target, deaths });
@@ -59,7 +60,7 @@ impl Correlator {
             .map(super::identity::service_name);
         hop.address = Some(server.local.to_string());
         let seen = client.as_ref().unwrap_or(&server);
-        hop.outcome = Some(outcome(seen, until));
+        hop.exchanged(seen, until);
         hop.lasted(server.start_ns, server.end_ns.min(until));
         hop.key = Some(server.hop_name());
         hop.link = Some(link);

@@ -214,6 +214,7 @@ impl Correlator {
         if lookup.outcome == LookupOutcome::Timeout {
             let mut hop = self.target_hop(&target, lookup.resolver);
             hop.outcome = Some("DNS timeout".to_owned());
+            hop.udp = !lookup.tcp;
             hop.lasted(lookup.start_ns, lookup.end_ns);
             hop.link = Some(link);
             chain.hops.push(hop);

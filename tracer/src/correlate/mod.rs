@@ -47,7 +47,7 @@ mod window;
 
 pub(crate) use around::Around;
 pub(crate) use chain::{Chain, ConnectLeaf, Leaf, LookupLeaf, ServerLeaf, Target};
-pub(crate) use descend::milliseconds;
+pub(crate) use descend::{milliseconds, outcome};
 pub use identity::CGROUPS;
 pub(crate) use identity::{Identity, Who, service_name};
 pub(crate) use leaf::ECONNREFUSED;

@@ -319,7 +319,7 @@ impl Correlator {
                 let mut hop = caller_hop(who.hop());
                 if let Call::Exchange(x) = client {
                     hop.address = Some(x.local.ip().to_string());
-                    hop.outcome = Some(super::descend::outcome(x, x.end_ns));
+                    hop.exchanged(x, x.end_ns);
                     hop.lasted(x.start_ns, x.end_ns);
                 }
                 chain.hops.push(hop);

@@ -1,5 +1,7 @@
 //! Memory stays bounded however many containers, processes, addresses and names come and go.
 
+use std::net::SocketAddr;
+
 use serde_json::json;
 
 use super::*;
@@ -136,4 +138,33 @@ fn a_hundred_thousand_containers_come_and_go() {
     let who = core.identity.who(&core.snapshot, RESIDENT, None);
     assert_eq!((who.namespace.as_deref(), who.pod), (Some("shop"), Some(format!("pod-{RESIDENT}"))));
     assert_eq!(core.identity.who(&core.snapshot, 1, None), Who::default(), "long gone");
+}
+
+#[test]
+fn each_hop_knows_what_it_was_asked() {
+    let end = |role: Role, cgroup: u64, path: &str, seq: u32, (start_ns, end_ns): (Ktime, Ktime)| {
+        let (client, server) = (SocketAddr::from((address(seq.into()), 4000)), SocketAddr::from((address(9), 80)));
+        let (local, remote) = if role == Role::Client { (client, server) } else { (server, client) };
+        let mut exchange = Exchange { role, cgroup, local, remote, seq, start_ns, end_ns, ..exchange() };
+        (exchange.seen, exchange.outcome) = (Seen::Event, Outcome::Status(500));
+        exchange.conn = crate::event::ConnId { sock: cgroup << 8 | u64::from(seq), born_ns: 1 };
+        let head = exchange.request.as_mut().unwrap();
+        head.path = path.to_owned();
+        head.method = if path == "/total" { "POST".to_owned() } else { "GET".to_owned() };
+        head.ids = vec![("x-request-id".to_owned(), "a".to_owned())];
+        (end_ns, exchange)
+    };
+    let call = [end(Role::Client, 5, "/total", 2, (20, 30)), end(Role::Server, 6, "/total", 2, (20, 30))];
+    for (ends, elsewhere) in [(&call[..], false), (&call[..1], true)] {
+        let mut core = Correlator::new(Options::everything(), Snapshot::default());
+        let mut out = Vec::new();
+        for (at, exchange) in ends.iter().cloned().chain([end(Role::Server, 5, "/checkout", 1, (10, 40))]) {
+            core.push(Record { at, event: Event::Exchange(exchange) }, &mut out);
+        }
+        core.finish(100, &mut out);
+        let [incident] = &out[..] else { panic!("{out:?}") };
+        let asked: Vec<_> = incident.path.iter().map(|hop| (hop.request.clone().unwrap(), hop.elsewhere)).collect();
+        let of = |method: &str, path: &str, elsewhere| ((method.to_owned(), path.to_owned()), elsewhere);
+        assert_eq!(asked, [of("GET", "/checkout", false), of("POST", "/total", elsewhere)]);
+    }
 }

@@ -17,6 +17,18 @@ pub enum Role {
     Server,
 }
 
+impl Role {
+    /// `error.type` of an answer by OpenTelemetry's conventions, on metrics and spans alike: the status, where it is a failure
+    /// to this end. A server may answer with any three digits: those that no class of HTTP has are one.
+    pub fn error_type(self, status: u16) -> Option<String> {
+        let failure = if self == Self::Server { 500 } else { 400 };
+        match status {
+            600.. => Some("_OTHER".to_owned()),
+            status => (status >= failure).then(|| status.to_string()),
+        }
+    }
+}
+
 /// How an exchange ended, or hasn't.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -149,6 +161,11 @@ impl Exchange {
             Outcome::Unanswered => true,
             Outcome::Open => false,
         }
+    }
+
+    /// What came in place of an answer: `error.type` by OpenTelemetry's conventions, on metrics and spans alike.
+    pub fn silence(&self) -> &'static str {
+        if self.reset_received || self.reset_sent { "connection_reset" } else { "no_response" }
     }
 
     pub fn status(&self) -> Option<u16> {

@@ -1,6 +1,5 @@
 //! A capture of the running kernel.
 
-use std::fs::File;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -28,6 +27,7 @@ use crate::host::proc::Proc;
 use crate::k8s::Snapshot;
 use crate::k8s::watch::Watch as ClusterWatch;
 use crate::kernel::{self, Kernel, KernelNames};
+use crate::private;
 use rustc_hash::FxHashMap;
 
 /// Events taken from the rings before anything else is looked at.
@@ -104,7 +104,8 @@ impl<L: Listener> Live<L> {
         let file = match file {
             Some(path) => {
                 let header = record::Header::new(core.clone(), ready.kernel.clone());
-                let writer = File::create(&path).and_then(|file| Writer::new(file, &header, &snapshot));
+                let file = private::options().write(true).truncate(true).open(&path);
+                let writer = file.and_then(|file| Writer::new(file, &header, &snapshot));
                 Some((path.clone(), writer.map_err(|source| PipelineError::File { path, source })?))
             }
             None => None,

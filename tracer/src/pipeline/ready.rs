@@ -2,7 +2,6 @@
 
 use crate::correlate::Options;
 use crate::k8s::Snapshot;
-use crate::k8s::snapshot::Collection;
 use crate::kernel;
 use crate::sink::line::{Ready, SkippedHook, SnapshotSize};
 
@@ -39,11 +38,6 @@ pub(super) fn ready(session: &kernel::Session, core: &Options, snapshot: &Snapsh
         skipped: skipped
             .map(|skipped| SkippedHook { hook: skipped.hook.name.to_owned(), reason: skipped.reason.clone() })
             .collect(),
-        snapshot: SnapshotSize {
-            pods: snapshot.count(Collection::Pods),
-            services: snapshot.count(Collection::Services),
-            network_policies: snapshot.count(Collection::NetworkPolicies),
-            nodes: snapshot.count(Collection::Nodes),
-        },
+        snapshot: SnapshotSize::of(snapshot),
     }
 }

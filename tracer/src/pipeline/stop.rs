@@ -12,6 +12,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 pub struct Stop {
     duration: Option<Duration>,
     signals: [Signal; 2],
+    /// A signal has come.
+    asked: bool,
 }
 
 impl Stop {
@@ -20,23 +22,44 @@ impl Stop {
     /// # Errors
     /// Where the signals can't be handled.
     pub fn new(duration: Option<Duration>) -> io::Result<Self> {
-        Ok(Self { duration, signals: [signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?] })
+        let signals = [signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?];
+        Ok(Self { duration, signals, asked: false })
     }
 
-    /// Waits for the end. After a signal the next one ends the process at once: the kernel detaches the programs.
+    /// What comes of something that is waited for; nothing once a signal came.
+    pub async fn unless_asked<T>(&mut self, wait: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            came = wait => Some(came),
+            () = self.asked() => None,
+        }
+    }
+
+    /// Waits for the end.
     pub(super) async fn requested(&mut self) {
+        let duration = self.duration;
         let timer = async {
-            match self.duration {
+            match duration {
                 Some(duration) => tokio::time::sleep(duration).await,
                 None => pending().await,
             }
         };
+        tokio::select! {
+            () = timer => {}
+            () = self.asked() => {}
+        }
+    }
+
+    /// Waits for a signal. After one the next ends the process at once: the kernel detaches the programs.
+    async fn asked(&mut self) {
+        if self.asked {
+            return;
+        }
         let [interrupt, terminate] = &mut self.signals;
         tokio::select! {
-            () = timer => return,
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
         }
+        self.asked = true;
         for number in [libc::SIGINT, libc::SIGTERM] {
             // SAFETY: the default action of these two; no handler of ours is needed after this.
             unsafe { libc::signal(number, libc::SIG_DFL) };

@@ -7,6 +7,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::event::Record;
+use crate::k8s::Snapshot;
+use crate::k8s::snapshot::Collection;
 use crate::verdict::{Incident, SCHEMA};
 
 /// One line of output.
@@ -74,6 +76,17 @@ pub struct SnapshotSize {
     pub services: usize,
     pub network_policies: usize,
     pub nodes: usize,
+}
+
+impl SnapshotSize {
+    pub fn of(snapshot: &Snapshot) -> Self {
+        Self {
+            pods: snapshot.count(Collection::Pods),
+            services: snapshot.count(Collection::Services),
+            network_policies: snapshot.count(Collection::NetworkPolicies),
+            nodes: snapshot.count(Collection::Nodes),
+        }
+    }
 }
 
 /// An event with its wall-clock time.

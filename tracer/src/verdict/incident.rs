@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::event::{Exchange, Ktime};
+
 /// Version of the JSON objects.
 pub const SCHEMA: &str = "tracer/v1";
 
@@ -127,12 +129,31 @@ pub struct Hop {
     /// Keys of later occurrences, at most 16: a sample that every node takes alike.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub keys: Vec<String>,
-    /// Begin and end in the kernel's time. Not printed.
+    /// Begin and end in the kernel's time. Neither this nor what follows is printed: spans say it.
     #[serde(skip)]
     pub times: Option<(u64, u64)>,
+    /// Method and path of the HTTP request that it stands for.
+    #[serde(skip)]
+    pub request: Option<(String, String)>,
+    /// What its request ended with in place of an answer, as metrics have it.
+    #[serde(skip)]
+    pub silence: Option<&'static str>,
+    /// Asked by UDP, as most resolvers are; else by TCP.
+    #[serde(skip)]
+    pub udp: bool,
+    /// A server of which only its caller's end was seen here.
+    #[serde(skip)]
+    pub elsewhere: bool,
 }
 
 impl Hop {
+    /// Sets what it was asked, and what came of that by then.
+    pub(crate) fn exchanged(&mut self, exchange: &Exchange, until: Ktime) {
+        self.outcome = Some(crate::correlate::outcome(exchange, until));
+        self.request = exchange.request.as_ref().map(|head| (head.method.clone(), head.path.clone()));
+        self.silence = Some(exchange.silence());
+    }
+
     /// Sets its times and how long that is.
     pub(crate) fn lasted(&mut self, start: u64, end: u64) {
         self.times = Some((start, end));

@@ -39,10 +39,17 @@ pub fn load(file: Option<&Path>, variables: impl IntoIterator<Item = (String, St
         let named = from_environment.iter().find(|(path, _)| field.starts_with(path.as_str()));
         named.map(|(_, name)| format!(" (of {name})")).unwrap_or_default()
     };
-    let config: Config = serde_path_to_error::deserialize(tree).map_err(|error| {
+    let mut config: Config = serde_path_to_error::deserialize(tree).map_err(|error| {
         let field = error.path().to_string();
         ConfigError::Field { origin: origin(&field), field, reason: error.into_inner().to_string() }
     })?;
+    if let Some(path) = &mut config.journal.path {
+        // Its directory is what landlock goes on allowing to write.
+        *path = std::path::absolute(&*path).map_err(|error| {
+            let field = "journal.path";
+            ConfigError::Field { origin: origin(field), field: field.to_owned(), reason: error.to_string() }
+        })?;
+    }
     match fault(&config) {
         Some((field, reason)) => {
             Err(ConfigError::Field { field: field.to_owned(), origin: origin(field), reason: reason.to_owned() })
@@ -141,6 +148,7 @@ mod tests {
         assert_eq!(config.node_name.as_deref(), Some("123"));
         assert_eq!(config.metrics.series_limit, 50);
         assert_eq!(config.journal.max_bytes, 16 << 20);
+        assert_eq!(config.journal.path, Some(std::env::current_dir().unwrap().join("j")));
         assert_eq!(config.metrics.labels, [MetricLabel::Pod, MetricLabel::Peer]);
         assert_eq!(config.incidents.max_age.0, Duration::from_secs(7200));
         assert_eq!(config.otlp.headers["authorization"], "Bearer x");
@@ -163,6 +171,7 @@ mod tests {
         assert!(error("otlp: {signals: [metrics]}", &[]).contains("`otlp.signals[0]`"));
         assert!(error("incidents: {max_age: soon}", &[]).contains("`incidents.max_age`"));
         assert!(error("listen: here", &[]).contains("`listen`"));
+        assert!(error("journal: {path: ''}", &[]).contains("`journal.path`: "));
         assert!(error("otlp: {endpoint: collector}", &[]).contains("`otlp.endpoint`: expected `http://"));
         let of = error("", &[("TRACER_MIN_STATUS", "5oo")]);
         assert!(of.contains("`min_status` (of TRACER_MIN_STATUS)"), "{of}");

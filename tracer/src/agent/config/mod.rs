@@ -76,7 +76,7 @@ pub struct Journal {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Metrics {
-    /// Label sets of one metric, 10 to 100000; what comes beyond is counted in an overflow series
+    /// Label sets of one metric, 10 to 100000; what comes beyond is counted in overflow series
     pub series_limit: usize,
     /// Labels beside the default ones: `pod`, `peer`
     pub labels: Vec<MetricLabel>,

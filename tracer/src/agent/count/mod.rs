@@ -116,7 +116,7 @@ impl Counting {
         }
         let Owner { namespace, workload, pod } = &*self.names.owner(core, exchange.cgroup, at);
         let method = exchange.request.as_ref().map_or("_OTHER", |head| known_method(&head.method));
-        let error = if exchange.reset_received || exchange.reset_sent { "connection_reset" } else { "no_response" };
+        let error = exchange.silence();
         let seconds = exchange.end_ns.saturating_sub(exchange.start_ns) as f64 / 1e9;
         match exchange.role {
             Role::Server => {

@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::http::{HeaderName, HeaderValue, Request, StatusCode, Uri, header};
-use http_body_util::Full;
+use http_body_util::{BodyExt, Collected, Full, Limited};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::{Client as HyperClient, connect::HttpConnector};
 use hyper_util::rt::TokioExecutor;
 use opentelemetry_proto::tonic::collector::logs::v1::{
-    ExportLogsServiceRequest, logs_service_client::LogsServiceClient,
+    ExportLogsServiceRequest, ExportLogsServiceResponse, logs_service_client::LogsServiceClient,
 };
 use opentelemetry_proto::tonic::collector::trace::v1::{
-    ExportTraceServiceRequest, trace_service_client::TraceServiceClient,
+    ExportTraceServiceRequest, ExportTraceServiceResponse, trace_service_client::TraceServiceClient,
 };
 use prost::Message;
 use rustls::pki_types::pem::PemObject;
@@ -24,11 +24,40 @@ use tonic::metadata::{MetadataKey, MetadataValue};
 
 use crate::agent::config::{Otlp, Protocol};
 
+/// What is read of an answer: numbers and a sentence.
+const ANSWER_BYTES: usize = 65_536;
+
 /// What is sent.
 #[derive(Clone, Debug)]
 pub(super) enum Payload {
     Traces(ExportTraceServiceRequest),
     Logs(ExportLogsServiceRequest),
+}
+
+/// What the receiver left of a request that it took.
+#[derive(Debug, Default)]
+pub(super) struct Rejected {
+    /// Spans or records; none where it has only something to say.
+    pub(super) number: u64,
+    pub(super) reason: String,
+}
+
+impl Rejected {
+    fn new(number: i64, reason: String) -> Self {
+        Self { number: u64::try_from(number).unwrap_or_default(), reason }
+    }
+}
+
+impl From<ExportTraceServiceResponse> for Rejected {
+    fn from(answer: ExportTraceServiceResponse) -> Self {
+        answer.partial_success.map(|it| Self::new(it.rejected_spans, it.error_message)).unwrap_or_default()
+    }
+}
+
+impl From<ExportLogsServiceResponse> for Rejected {
+    fn from(answer: ExportLogsServiceResponse) -> Self {
+        answer.partial_success.map(|it| Self::new(it.rejected_log_records, it.error_message)).unwrap_or_default()
+    }
 }
 
 /// Why it wasn't taken.
@@ -90,7 +119,7 @@ impl Client {
         Ok(Self { origin, headers, timeout: config.timeout.0, transport })
     }
 
-    pub(super) async fn send(&self, payload: &Payload) -> Result<(), Failure> {
+    pub(super) async fn send(&self, payload: &Payload) -> Result<Rejected, Failure> {
         let sending = async {
             match &self.transport {
                 Transport::Grpc(client) => self.grpc(client, payload).await,
@@ -101,20 +130,19 @@ impl Client {
         tokio::time::timeout(self.timeout, sending).await.map_err(late)?
     }
 
-    async fn grpc(&self, client: &HyperClient<Connector, GrpcBody>, payload: &Payload) -> Result<(), Failure> {
-        let rejected = match payload {
+    async fn grpc(&self, client: &HyperClient<Connector, GrpcBody>, payload: &Payload) -> Result<Rejected, Failure> {
+        match payload {
             Payload::Traces(traces) => {
                 let mut service = TraceServiceClient::with_origin(client.clone(), self.origin.clone());
                 let answer = service.export(self.metadata(traces.clone())).await.map_err(of_status)?;
-                answer.into_inner().partial_success.map(|partial| partial.error_message)
+                Ok(answer.into_inner().into())
             }
             Payload::Logs(logs) => {
                 let mut service = LogsServiceClient::with_origin(client.clone(), self.origin.clone());
                 let answer = service.export(self.metadata(logs.clone())).await.map_err(of_status)?;
-                answer.into_inner().partial_success.map(|partial| partial.error_message)
+                Ok(answer.into_inner().into())
             }
-        };
-        partial(rejected)
+        }
     }
 
     fn metadata<T>(&self, message: T) -> tonic::Request<T> {
@@ -129,7 +157,7 @@ impl Client {
         request
     }
 
-    async fn http(&self, client: &HyperClient<Connector, Full<Bytes>>, payload: &Payload) -> Result<(), Failure> {
+    async fn http(&self, client: &HyperClient<Connector, Full<Bytes>>, payload: &Payload) -> Result<Rejected, Failure> {
         let (path, body) = match payload {
             Payload::Traces(traces) => ("/v1/traces", traces.encode_to_vec()),
             Payload::Logs(logs) => ("/v1/logs", logs.encode_to_vec()),
@@ -142,7 +170,14 @@ impl Client {
         let request = request.body(Full::new(body.into())).map_err(|error| Failure::Refused(error.to_string()))?;
         let answer = client.request(request).await.map_err(|error| Failure::Again(chain(&error)))?;
         match answer.status() {
-            status if status.is_success() => Ok(()),
+            status if status.is_success() => {
+                let body = Limited::new(answer.into_body(), ANSWER_BYTES).collect().await;
+                let body = body.map(Collected::to_bytes).unwrap_or_default();
+                Ok(match payload {
+                    Payload::Traces(_) => decoded::<ExportTraceServiceResponse>(body),
+                    Payload::Logs(_) => decoded::<ExportLogsServiceResponse>(body),
+                })
+            }
             // The specification's retryable ones.
             status @ (StatusCode::TOO_MANY_REQUESTS
             | StatusCode::BAD_GATEWAY
@@ -153,12 +188,9 @@ impl Client {
     }
 }
 
-/// A receiver that took a part says what was wrong with the rest; sending that again is no use.
-fn partial(rejected: Option<String>) -> Result<(), Failure> {
-    match rejected.filter(|message| !message.is_empty()) {
-        Some(message) => Err(Failure::Refused(message)),
-        None => Ok(()),
-    }
+/// A receiver that says nothing, or not in protobuf, took everything.
+fn decoded<T: Message + Default + Into<Rejected>>(answer: Bytes) -> Rejected {
+    T::decode(answer).unwrap_or_default().into()
 }
 
 /// The specification's retryable codes; `Unknown` is what a transport error becomes.

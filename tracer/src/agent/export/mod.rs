@@ -16,7 +16,7 @@ use crate::recent::Recent;
 use crate::sink::otlp::{self, Item};
 use crate::sink::prometheus::Metric;
 use crate::verdict::Incident;
-use client::{Client, Failure, Payload};
+use client::{Client, Failure, Payload, Rejected};
 
 /// Incidents remembered as exported; one that was forgotten is exported anew.
 const EXPORTED: usize = 10_000;
@@ -156,26 +156,39 @@ impl Exporter {
             if number == 0 {
                 continue;
             }
-            let outcome = self.deliver(*signal, &payload).await;
-            count(&self.shared, &[*signal], outcome, number);
+            match self.deliver(*signal, &payload).await {
+                Ok(rejected) => {
+                    // Of an incident's spans some may have been rejected, or all.
+                    let refused = usize::try_from(rejected).unwrap_or(usize::MAX).min(number);
+                    count(&self.shared, &[*signal], "refused", refused);
+                    count(&self.shared, &[*signal], "sent", number - refused);
+                }
+                Err(outcome) => count(&self.shared, &[*signal], outcome, number),
+            }
         }
     }
 
-    async fn deliver(&self, signal: Signal, payload: &Payload) -> &'static str {
+    /// How many spans or records the receiver rejected of what it took; else what became of them all.
+    async fn deliver(&self, signal: Signal, payload: &Payload) -> Result<u64, &'static str> {
         let started = Instant::now();
         let mut pause = FIRST_PAUSE;
         loop {
             let reason = match self.client.send(payload).await {
-                Ok(()) => return "sent",
+                Ok(Rejected { number, reason }) => {
+                    if number > 0 {
+                        tracing::warn!("the OTLP receiver refused {number} items of {}: {reason}", name(signal));
+                    }
+                    return Ok(number);
+                }
                 Err(Failure::Refused(reason)) => {
                     tracing::warn!("the OTLP receiver refused {}: {reason}", name(signal));
-                    return "refused";
+                    return Err("refused");
                 }
                 Err(Failure::Again(reason)) => reason,
             };
             if started.elapsed() >= PATIENCE {
                 tracing::warn!("{} are lost: the OTLP receiver hasn't taken them: {reason}", name(signal));
-                return "lost";
+                return Err("lost");
             }
             if pause == FIRST_PAUSE {
                 tracing::warn!("the OTLP receiver doesn't take {}: {reason}; trying again", name(signal));
@@ -206,3 +219,6 @@ fn count(shared: &Shared, signals: &[Signal], outcome: &str, number: usize) {
         }
     });
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,15 +1,17 @@
 //! `/v1/incidents`: a list, or with `Accept: text/event-stream` each change as it happens.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::{Body, Bytes};
+use axum::Extension;
 use axum::extract::{Query as Parameters, State};
 use axum::http::{HeaderMap, HeaderName, StatusCode, header};
+use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Json, Response};
+use futures::StreamExt;
 use futures::stream::{self, Stream};
 use serde::Serialize;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use super::query::Asked;
 use crate::agent::shared::Shared;
@@ -19,7 +21,7 @@ use crate::verdict::{Incident, SCHEMA};
 
 /// A comment is sent after this, so that proxies keep the stream and a reader that is gone is noticed.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
-/// Changes written at a time.
+/// Changes taken at a time.
 const BATCH: usize = 100;
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
@@ -36,7 +38,8 @@ struct List {
 }
 
 pub(super) async fn get(
-    State(shared): State<Arc<Shared>>,
+    State((shared, streams)): State<(Arc<Shared>, Arc<Semaphore>)>,
+    Extension(stream): Extension<Arc<Notify>>,
     Parameters(parameters): Parameters<Vec<(String, String)>>,
     headers: HeaderMap,
 ) -> Response {
@@ -46,10 +49,16 @@ pub(super) async fn get(
     };
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if text(header::ACCEPT).contains("text/event-stream") {
+        let Ok(place) = streams.try_acquire_owned() else {
+            super::count_refused(&shared);
+            let text =
+                "as many streams are open as are served at a time; ask again later, or without `text/event-stream`\n";
+            return (StatusCode::SERVICE_UNAVAILABLE, text).into_response();
+        };
+        stream.notify_one();
         let after = text(LAST_EVENT_ID).parse().unwrap_or(0);
-        let body = Body::from_stream(changes(shared, Query { after, ..query }));
-        let headers = [(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, "no-store")];
-        return (headers, body).into_response();
+        let changes = changes(shared, Query { after, ..query }, place);
+        return Sse::new(changes).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response();
     }
     let node = shared.status().observing.as_ref().and_then(|observing| observing.node.clone());
     let store = shared.store();
@@ -63,35 +72,31 @@ pub(super) async fn get(
 
 /// What is known and then what changes. A reader that is too slow misses states in between, never the last one; nothing
 /// is kept for it.
-fn changes(shared: Arc<Shared>, query: Query) -> impl Stream<Item = Result<Bytes, Infallible>> {
+fn changes(
+    shared: Arc<Shared>,
+    query: Query,
+    place: OwnedSemaphorePermit,
+) -> impl Stream<Item = Result<Event, axum::Error>> {
     let receiver = shared.changes();
-    stream::unfold((shared, query, receiver), |(shared, mut query, mut receiver)| async move {
+    stream::unfold((shared, query, receiver, place), |(shared, mut query, mut receiver, place)| async move {
         loop {
             receiver.mark_unchanged();
             let (incidents, revision) = shared.store().changes(&query, BATCH);
             query.after = revision;
             if !incidents.is_empty() {
-                return Some((Ok(events(&incidents, revision)), (shared, query, receiver)));
+                return Some((stream::iter(events(incidents, revision)), (shared, query, receiver, place)));
             }
-            match tokio::time::timeout(KEEP_ALIVE, receiver.changed()).await {
-                Ok(Ok(())) => {}
-                Ok(Err(_)) => return None,
-                Err(_elapsed) => return Some((Ok(Bytes::from_static(b":\n\n")), (shared, query, receiver))),
-            }
+            receiver.changed().await.ok()?;
         }
     })
+    .flatten()
 }
 
 /// The last one carries the revision: who comes back with it missed nothing.
-fn events(incidents: &[Incident], revision: u64) -> Bytes {
-    let mut text = String::new();
-    for (index, incident) in incidents.iter().enumerate() {
-        if index + 1 == incidents.len() {
-            text.push_str(&format!("id: {revision}\n"));
-        }
-        // Numbers and text can always be written, and JSON has no line breaks.
-        let json = serde_json::to_string(incident).unwrap_or_default();
-        text.extend(["event: incident\ndata: ", &json, "\n\n"]);
-    }
-    text.into()
+fn events(incidents: Vec<Incident>, revision: u64) -> impl Iterator<Item = Result<Event, axum::Error>> {
+    let last = incidents.len();
+    incidents.into_iter().zip(1..).map(move |(incident, number)| {
+        let event = Event::default().event("incident").json_data(incident)?;
+        Ok(if number == last { event.id(revision.to_string()) } else { event })
+    })
 }

@@ -1,6 +1,8 @@
 //! HTTP: `/metrics`, `/healthz`, `/readyz`, `/v1/incidents`, `/v1/status`.
 //!
-//! Answers are made of copies, so a slow reader holds nothing but its own connection, and those are bounded in number.
+//! Answers are made of copies, so a slow reader holds nothing but its own connection, and those are bounded in number. One is
+//! for one request and ends with it, or after a while; what lasts, streams, has half of the places at most. So there is a
+//! place for the kubelet's probes.
 
 mod incidents;
 mod query;
@@ -9,35 +11,40 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use axum::{Extension, Router};
+use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 
 use super::shared::Shared;
 use crate::clock;
 use crate::sink::prometheus::{Format, Metric};
 
-/// A connection that sends no request for so long is closed.
-const HEAD_PATIENCE: Duration = Duration::from_secs(30);
+/// A request and its answer take no longer, but for streams.
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 /// The pipeline runs ten times a second; without a run for so long it is stuck.
 const STUCK_NS: u64 = 30_000_000_000;
 
 /// Serves until the future is dropped.
-pub(super) async fn serve(listener: TcpListener, shared: Arc<Shared>, max_connections: usize) -> Infallible {
-    let router = router(Arc::clone(&shared));
+pub(super) async fn serve(
+    listener: TcpListener,
+    shared: Arc<Shared>,
+    max_connections: usize,
+    patience: Duration,
+) -> Infallible {
+    let router = router(Arc::clone(&shared), max_connections / 2);
     let places = Arc::new(Semaphore::new(max_connections));
     // Ends with us, and its connections with it.
     let mut connections = tokio::task::JoinSet::new();
     loop {
         while connections.try_join_next().is_some() {}
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
+        let socket = match listener.accept().await {
+            Ok((socket, _)) => socket,
             Err(error) => {
                 // No descriptors left, or a client that was gone already.
                 tracing::warn!(%error, "cannot accept a connection");
@@ -46,28 +53,46 @@ pub(super) async fn serve(listener: TcpListener, shared: Arc<Shared>, max_connec
             }
         };
         let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
-            shared.metrics.with(|store| store.add(Metric::HttpRefused, &[], 1.0, clock::monotonic_ns()));
+            count_refused(&shared);
             continue;
         };
-        let service = TowerToHyperService::new(router.clone());
+        let stream = Arc::new(Notify::new());
+        let service = TowerToHyperService::new(router.clone().layer(Extension(Arc::clone(&stream))));
         connections.spawn(async move {
             let mut http = hyper::server::conn::http1::Builder::new();
-            http.timer(TokioTimer::new()).header_read_timeout(HEAD_PATIENCE);
-            if let Err(error) = http.serve_connection(TokioIo::new(stream), service).await {
-                tracing::debug!(%error, "a connection ended early");
+            tokio::select! {
+                served = http.keep_alive(false).serve_connection(TokioIo::new(socket), service) => {
+                    if let Err(error) = served {
+                        tracing::debug!(%error, "a connection ended early");
+                    }
+                }
+                () = overdue(&stream, patience) => tracing::debug!("a connection took too long"),
             }
             drop(place);
         });
     }
 }
 
-fn router(shared: Arc<Shared>) -> Router {
+/// Waits until a connection has had its time; for ever once it is said to carry a stream.
+async fn overdue(stream: &Notify, patience: Duration) {
+    if tokio::time::timeout(patience, stream.notified()).await.is_ok() {
+        std::future::pending().await
+    }
+}
+
+fn count_refused(shared: &Shared) {
+    shared.metrics.with(|store| store.add(Metric::HttpRefused, &[], 1.0, clock::monotonic_ns()));
+}
+
+fn router(shared: Arc<Shared>, max_streams: usize) -> Router {
+    let streams = Arc::new(Semaphore::new(max_streams));
+    let incidents = get(incidents::get).with_state((Arc::clone(&shared), streams));
     Router::new()
         .route("/metrics", get(metrics))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/v1/status", get(status))
-        .route("/v1/incidents", get(incidents::get))
+        .route("/v1/incidents", incidents)
         .with_state(shared)
 }
 

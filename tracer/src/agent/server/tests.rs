@@ -1,5 +1,7 @@
 //! Over real sockets.
 
+use std::net::SocketAddr;
+
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -9,23 +11,33 @@ use crate::sink::prometheus::{Limits, Metrics};
 
 const T: &str = "2026-03-01T14:00:01.000Z";
 
-async fn start(max_connections: usize) -> (std::net::SocketAddr, Arc<Shared>) {
+async fn start(max_connections: usize) -> (SocketAddr, Arc<Shared>) {
+    start_with(max_connections, PATIENCE).await
+}
+
+async fn start_with(max_connections: usize, patience: Duration) -> (SocketAddr, Arc<Shared>) {
     let metrics = Metrics::new(Limits { per_metric: 10, opt_in: Vec::new() });
     let shared = Arc::new(Shared::new(metrics, Store::new(10, 100)));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let served = Arc::clone(&shared);
-    tokio::spawn(async move { serve(listener, served, max_connections).await });
+    tokio::spawn(async move { serve(listener, served, max_connections, patience).await });
     (address, shared)
 }
 
-async fn ask(address: std::net::SocketAddr, path: &str) -> String {
+async fn ask(address: SocketAddr, path: &str) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
     let request = format!("GET {path} HTTP/1.1\r\nhost: agent\r\nconnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
     answer
+}
+
+async fn open_stream(address: SocketAddr) -> TcpStream {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(b"GET /v1/incidents HTTP/1.1\r\nhost: agent\r\naccept: text/event-stream\r\n\r\n").await.unwrap();
+    stream
 }
 
 #[tokio::test]
@@ -55,8 +67,7 @@ async fn routes() {
 async fn a_stream_tells_what_is_known_and_what_comes() {
     let (address, shared) = start(8).await;
     shared.store().update(incident("a", 1, T));
-    let mut stream = TcpStream::connect(address).await.unwrap();
-    stream.write_all(b"GET /v1/incidents HTTP/1.1\r\nhost: agent\r\naccept: text/event-stream\r\n\r\n").await.unwrap();
+    let mut stream = open_stream(address).await;
     let mut told = String::new();
     let mut buffer = [0; 4096];
     for (id, revision) in [("a", 101), ("b", 102)] {
@@ -75,17 +86,64 @@ async fn a_stream_tells_what_is_known_and_what_comes() {
 #[tokio::test]
 async fn connections_are_bounded_and_counted() {
     let (address, shared) = start(2).await;
-    // Each is in place when it is answered.
-    let mut held = Vec::new();
-    for _ in 0..2 {
-        let mut stream = TcpStream::connect(address).await.unwrap();
-        stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: agent\r\n\r\n").await.unwrap();
-        assert!(stream.read(&mut [0; 1024]).await.unwrap() > 0);
-        held.push(stream);
-    }
+    let _silent = [TcpStream::connect(address).await.unwrap(), TcpStream::connect(address).await.unwrap()];
     let mut refused = TcpStream::connect(address).await.unwrap();
     // Closed, or reset where our side wrote nothing yet.
     assert!(matches!(refused.read(&mut [0; 16]).await, Ok(0) | Err(_)));
     let text = shared.metrics.expose(Format::Text);
     assert!(text.contains("tracer_http_refused_connections_total 1.0"), "{text}");
+}
+
+#[tokio::test]
+async fn streams_leave_places_to_others() {
+    let (address, shared) = start(4).await;
+    let mut answer = [0; 16];
+    let mut streams = Vec::new();
+    for _ in 0..2 {
+        let mut stream = open_stream(address).await;
+        stream.read_exact(&mut answer).await.unwrap();
+        assert!(answer.starts_with(b"HTTP/1.1 200"));
+        streams.push(stream);
+    }
+    assert!(ask(address, "/healthz").await.starts_with("HTTP/1.1 200"));
+    let mut refused = String::new();
+    open_stream(address).await.read_to_string(&mut refused).await.unwrap();
+    assert!(refused.starts_with("HTTP/1.1 503") && refused.contains("streams"), "{refused}");
+    assert!(shared.metrics.expose(Format::Text).contains("tracer_http_refused_connections_total 1.0"));
+    // Its reader gone, a stream's place is free at the next change.
+    drop(streams);
+    let free = async {
+        loop {
+            shared.store().update(incident("a", 1, T));
+            shared.announce();
+            let mut stream = open_stream(address).await;
+            stream.read_exact(&mut answer).await.unwrap();
+            if answer.starts_with(b"HTTP/1.1 200") {
+                break;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, free).await.unwrap();
+}
+
+#[tokio::test]
+async fn nobody_but_a_stream_keeps_a_place() {
+    let (address, shared) = start_with(4, Duration::from_millis(100)).await;
+    let mut silent = TcpStream::connect(address).await.unwrap();
+    let mut stream = open_stream(address).await;
+    stream.read_exact(&mut [0; 16]).await.unwrap();
+    assert_eq!(silent.read(&mut [0; 16]).await.unwrap(), 0);
+    // A reader that doesn't read.
+    for number in 0..10 {
+        shared.store().update(incident(&format!("{number}{}", "x".repeat(2_000_000)), 1, T));
+    }
+    let mut slow = TcpStream::connect(address).await.unwrap();
+    slow.write_all(b"GET /v1/incidents HTTP/1.1\r\nhost: agent\r\n\r\n").await.unwrap();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let mut answer = Vec::new();
+    // Cut: ended or reset, but not whole.
+    drop(slow.read_to_end(&mut answer).await);
+    assert!(answer.len() < 20_000_000, "{}", answer.len());
+    shared.announce();
+    assert!(stream.read(&mut [0; 4096]).await.unwrap() > 0, "the stream goes on");
 }

@@ -61,6 +61,7 @@ pub(crate) struct Lookup {
     pub(crate) client: SocketAddr,
     pub(crate) clients: Vec<SocketAddr>,
     pub(crate) resolver: SocketAddr,
+    pub(crate) tcp: bool,
     /// Its transactions.
     pub(crate) numbers: Vec<u64>,
 }
@@ -266,6 +267,7 @@ fn folded(transactions: &[&Transaction], until: Ktime) -> Vec<Lookup> {
                 client: dns.local,
                 clients: vec![dns.local],
                 resolver: dns.remote,
+                tcp: dns.tcp,
                 numbers: vec![number(dns)],
             }),
         }
@@ -327,8 +329,7 @@ impl Lookup {
         };
         self.outcome = self.questions.iter().map(|q| q.outcome).max_by_key(|o| rank(*o)).unwrap_or(outcome);
         if outcome == self.outcome {
-            self.client = dns.local;
-            self.resolver = dns.remote;
+            (self.client, self.resolver, self.tcp) = (dns.local, dns.remote, dns.tcp);
         }
     }
 }

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value::Value};
 
+use crate::event::Role;
 use crate::verdict::{Hop, Incident, SymptomKind};
 
 /// A text as a value.
@@ -27,28 +28,26 @@ fn double(key: &str, value: f64) -> KeyValue {
 }
 
 /// What a hop was asked and how it went.
-pub(super) fn hop_attributes(incident: &Incident, hop: &Hop) -> Vec<KeyValue> {
+pub(super) fn hop_attributes(hop: &Hop, role: Role) -> Vec<KeyValue> {
     let mut found = Vec::new();
-    let symptom = &incident.symptom;
-    let answered = hop.outcome.as_deref().and_then(|outcome| outcome.parse::<u16>().ok());
-    let is_http = answered.is_some() || (symptom.method.is_some() && hop.key.is_some());
-    if let Some(method) = symptom.method.as_deref().filter(|_| is_http) {
+    let answered = status(hop);
+    if let Some((method, path)) = &hop.request {
         found.push(string("http.request.method", method));
         found.push(string("url.scheme", "http"));
         found.push(string("network.protocol.version", "1.1"));
-        found.extend(symptom.path.as_deref().map(|path| string("url.path", path)));
+        found.push(string("url.path", path));
     }
     if let Some(status) = answered {
         found.push(int("http.response.status_code", i64::from(status)));
     }
-    found.extend(error_type(hop, answered).map(|error| string("error.type", &error)));
+    found.extend(error_type(hop, role).map(|error| string("error.type", &error)));
     let address = hop.address.as_deref().and_then(|address| address.parse::<SocketAddr>().ok());
     if let Some(address) = address {
         let name = hop.name.clone().or_else(|| hop.service.clone()).unwrap_or_else(|| address.ip().to_string());
         found.push(string("server.address", &name));
         found.push(int("server.port", i64::from(address.port())));
         found.push(string("network.peer.address", &address.ip().to_string()));
-        found.push(string("network.transport", "tcp"));
+        found.push(string("network.transport", if hop.udp { "udp" } else { "tcp" }));
     }
     if let Some(link) = hop.link {
         found.push(string("tracer.link", link.name()));
@@ -56,16 +55,28 @@ pub(super) fn hop_attributes(incident: &Incident, hop: &Hop) -> Vec<KeyValue> {
     found
 }
 
-/// The status as text, or one of few words.
-fn error_type(hop: &Hop, answered: Option<u16>) -> Option<String> {
-    match (answered, hop.outcome.as_deref()) {
-        (Some(status), _) if status >= 500 => Some(status.to_string()),
-        (Some(_), _) | (None, None) => None,
-        (None, Some(outcome)) if outcome.contains("refused") => Some("connection_refused".to_owned()),
-        (None, Some(outcome)) if outcome.contains("timed out") => Some("timeout".to_owned()),
-        (None, Some(outcome)) if outcome.contains("reset") => Some("connection_reset".to_owned()),
-        (None, Some(_)) => Some("_OTHER".to_owned()),
+/// What a hop answered.
+pub(super) fn status(hop: &Hop) -> Option<u16> {
+    hop.outcome.as_deref().and_then(|outcome| outcome.parse().ok())
+}
+
+/// The status as text, or one of few words: `docs/agent.md` lists them.
+fn error_type(hop: &Hop, role: Role) -> Option<String> {
+    if let Some(status) = status(hop) {
+        return role.error_type(status);
     }
+    let outcome = hop.outcome.as_deref()?;
+    let word = hop.silence.unwrap_or(match outcome {
+        "reset" => "connection_reset",
+        "no answer" => "no_response",
+        "connect refused" => "connection_refused",
+        "connect timed out" | "DNS timeout" => "timeout",
+        "connect failed" => "unreachable",
+        "no local port" => "no_source_port",
+        "TLS handshake failed" => "tls_handshake_failed",
+        _ => "_OTHER",
+    });
+    Some(word.to_owned())
 }
 
 /// What was found out.

@@ -3,9 +3,14 @@
 use crate::fnv::fnv1a;
 use crate::verdict::{Hop, Incident};
 
+/// The trace that the request belongs to by its own word.
+pub(super) fn given(incident: &Incident) -> Option<Vec<u8>> {
+    incident.symptom.trace_id.as_deref().and_then(hex)
+}
+
 /// The request's trace, or that of its first hop's key, or of this very incident.
 pub(super) fn trace(incident: &Incident) -> Vec<u8> {
-    if let Some(id) = incident.symptom.trace_id.as_deref().and_then(hex) {
+    if let Some(id) = given(incident) {
         return id;
     }
     match incident.path.iter().find_map(|hop| hop.key.as_deref()) {
@@ -18,14 +23,20 @@ pub(super) fn trace_of_key(key: &str) -> Vec<u8> {
     hashed(&["trace", key], 2)
 }
 
+/// Each end of a hop is seen on one node only, so no two nodes give the same.
 pub(super) fn span(incident: &Incident, hop: &Hop, index: usize) -> Vec<u8> {
     match &hop.key {
-        Some(key) => span_of_key(key),
-        None => hashed(&["hop", &incident.id, &incident.first_seen, &index.to_string()], 1),
+        Some(key) if hop.elsewhere => hashed(&["call", key], 1),
+        Some(key) => span_of_server(key),
+        None => {
+            let node = incident.node.as_deref().unwrap_or_default();
+            hashed(&["hop", node, &incident.id, &incident.first_seen, &index.to_string()], 1)
+        }
     }
 }
 
-pub(super) fn span_of_key(key: &str) -> Vec<u8> {
+/// The span that the server's node gives.
+pub(super) fn span_of_server(key: &str) -> Vec<u8> {
     hashed(&["span", key], 1)
 }
 

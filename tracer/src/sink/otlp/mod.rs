@@ -4,7 +4,7 @@
 //!    the same on every node that saw that request.
 //! 2. A hop's span has its pod as resource. What was only called (a connect, a lookup, a server elsewhere) is a client
 //!    span of the one who called.
-//! 3. A hop that another node may know better is linked to the trace that this node would make of it.
+//! 3. A server elsewhere is linked to its span in the trace that its own node makes, unless both have the request's own id.
 
 mod attributes;
 mod ids;
@@ -18,6 +18,7 @@ use opentelemetry_proto::tonic::trace::v1::{
     ResourceSpans, ScopeSpans, Span, Status, span::Link, span::SpanKind, status::StatusCode,
 };
 
+use crate::event::Role;
 use crate::verdict::{Hop, Incident};
 use attributes::{hop_attributes, incident_attributes, text};
 
@@ -59,12 +60,11 @@ fn trace(item: &Item) -> Vec<ResourceSpans> {
     let mut spans = Vec::with_capacity(incident.path.len());
     for (index, hop) in incident.path.iter().enumerate() {
         let caller = index.checked_sub(1).and_then(|before| incident.path.get(before));
-        let called_only = is_called_only(hop) && caller.is_some();
-        let is_client = called_only || (index == 0 && hop.key.is_none());
-        let owner = if called_only { caller.unwrap_or(hop) } else { hop };
+        let role = role(hop, caller);
+        let owner = caller.filter(|_| role == Role::Client).unwrap_or(hop);
         let wall = |at: u64| u64::try_from(at as i64 + item.wall_offset_ns).unwrap_or_default();
         let (start, end) = hop.times.map_or((seen, seen), |(start, end)| (wall(start), wall(end)));
-        let mut attributes = hop_attributes(incident, hop);
+        let mut attributes = hop_attributes(hop, role);
         if index == last || index == 0 {
             attributes.extend(incident_attributes(incident));
         }
@@ -73,13 +73,13 @@ fn trace(item: &Item) -> Vec<ResourceSpans> {
             trace_id: trace_id.clone(),
             span_id: id.clone(),
             parent_span_id: std::mem::replace(&mut parent, id),
-            name: name(incident, hop),
-            kind: if is_client { SpanKind::Client } else { SpanKind::Server }.into(),
+            name: name(hop).to_owned(),
+            kind: if role == Role::Client { SpanKind::Client } else { SpanKind::Server }.into(),
             start_time_unix_nano: start,
             end_time_unix_nano: end.max(start),
             attributes,
-            status: Some(status(incident, hop, index == last)),
-            links: link(hop, &trace_id),
+            status: Some(status(incident, hop, role, index == last)),
+            links: link(incident, hop, &trace_id),
             ..Span::default()
         };
         spans.push(ResourceSpans {
@@ -91,32 +91,35 @@ fn trace(item: &Item) -> Vec<ResourceSpans> {
     spans
 }
 
-/// Nothing of it was seen but the call.
-fn is_called_only(hop: &Hop) -> bool {
-    hop.outcome.as_deref().is_none_or(|outcome| outcome.parse::<u16>().is_err())
+/// Whose end of the hop its span tells: the caller's, where nothing was seen but the call.
+fn role(hop: &Hop, caller: Option<&Hop>) -> Role {
+    let unserved = if caller.is_some() { attributes::status(hop).is_none() } else { hop.key.is_none() };
+    if hop.elsewhere || unserved { Role::Client } else { Role::Server }
 }
 
 /// `{method}`, as low-cardinality names of HTTP spans are without a route; what happened for anything else.
-fn name(incident: &Incident, hop: &Hop) -> String {
-    match (&incident.symptom.method, &hop.outcome) {
-        (Some(method), Some(outcome)) if outcome.parse::<u16>().is_ok() => method.clone(),
-        (_, Some(outcome)) => outcome.clone(),
-        (Some(method), None) => method.clone(),
-        (None, None) => "call".to_owned(),
+fn name(hop: &Hop) -> &str {
+    match (&hop.request, &hop.outcome) {
+        (Some((method, _)), _) => method,
+        (None, Some(_)) if attributes::status(hop).is_some() => "HTTP",
+        (None, Some(outcome)) => outcome,
+        (None, None) => "call",
     }
 }
 
-fn status(incident: &Incident, hop: &Hop, last: bool) -> Status {
-    let answered = hop.outcome.as_deref().and_then(|outcome| outcome.parse::<u16>().ok());
-    let failed = answered.is_none_or(|status| status >= 500) || last;
+fn status(incident: &Incident, hop: &Hop, role: Role, last: bool) -> Status {
+    let failed = attributes::status(hop).is_none_or(|status| role.error_type(status).is_some()) || last;
     Status {
         code: if failed { StatusCode::Error } else { StatusCode::Unset }.into(),
         message: if last { incident.cause.summary.clone() } else { String::new() },
     }
 }
 
-fn link(hop: &Hop, own: &[u8]) -> Vec<Link> {
-    let elsewhere = hop.key.as_deref().map(|key| (ids::trace_of_key(key), ids::span_of_key(key)));
+/// The span of a server in the cluster, in the trace that its own node makes, where that isn't this one.
+fn link(incident: &Incident, hop: &Hop, own: &[u8]) -> Vec<Link> {
+    let observed = hop.elsewhere && (hop.pod.is_some() || hop.service.is_some());
+    let key = hop.key.as_deref().filter(|_| observed && ids::given(incident).is_none());
+    let elsewhere = key.map(|key| (ids::trace_of_key(key), ids::span_of_server(key)));
     let link = |(trace_id, span_id): (Vec<u8>, Vec<u8>)| Link { trace_id, span_id, ..Link::default() };
     elsewhere.filter(|(trace_id, _)| trace_id != own).map(link).into_iter().collect()
 }
@@ -126,7 +129,7 @@ fn log(item: &Item) -> ResourceLogs {
     let root = incident.path.first();
     let mut attributes: Vec<KeyValue> = incident_attributes(incident);
     if let Some(hop) = root {
-        attributes.extend(hop_attributes(incident, hop));
+        attributes.extend(hop_attributes(hop, role(hop, None)));
     }
     let record = LogRecord {
         time_unix_nano: nanoseconds(&incident.last_seen),

@@ -59,8 +59,8 @@ const METHOD: Label = label("http_request_method", "as OpenTelemetry has it: the
 const STATUS: Label = label("http_response_status_code", "absent where no answer came");
 const ERROR_TYPE: Label = bounded(
     "error_type",
-    "absent on success; the status of a failure (5xx for servers, 4xx and 5xx for clients); `connection_reset` or \
-     `no_response` where no answer came",
+    "absent on success; the status of a failure (5xx for servers, 4xx and 5xx for clients), `_OTHER` for one from 600 on; \
+     `connection_reset` or `no_response` where no answer came",
 );
 const PROGRAM: Label = bounded("program", "the hook that it is attached to");
 const METRIC: Label = bounded("metric", "name of the metric");

@@ -15,9 +15,10 @@ A metric appears with its first value. All times are in seconds, all sizes in by
   labels of the same name for the scraped pod, so scrape with `honorLabels: true`.
 - **Opt-in labels** (*opt-in* below) need `metrics.labels` in the [configuration](configuration.md): `pod`, `peer`.
 - **Limits.** A metric has at most `metrics.series_limit` label sets (1000 by default; a histogram's label set is
-  HISTOGRAM time series, any other's is one). What comes beyond is counted in an overflow series: unbounded labels are
-  `_other`, the labels marked *bounded* keep their value, so sums over them stay right. `tracer_series_overflow_total`
-  says that it happened. Paths, URLs, host names and client addresses are never labels.
+  HISTOGRAM time series, any other's is one). What comes beyond is counted in overflow series: unbounded labels are
+  `_other`, the labels marked *bounded* keep their value, so sums over them stay right, and there is one for each
+  combination of those. `tracer_series_overflow_total` says that it happened. Paths, URLs, host names and client addresses
+  are never labels.
 - **Ends.** The series of a workload that was deleted go five minutes after its last event; any series goes after
   `metrics.idle` without one. A counter that comes back begins at zero.
 - **A new counter begins with its first count**, not with zero: `increase()` doesn't see the first one. Where that matters,

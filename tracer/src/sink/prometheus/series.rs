@@ -1,6 +1,6 @@
 //! Label sets and their values, bounded: what the traffic names must never decide how many series there are.
 //!
-//! 1. A metric has at most `limit` label sets. What comes beyond goes to one overflow series, whose unbounded labels are
+//! 1. A metric has at most `limit` label sets. What comes beyond goes to overflow series, whose unbounded labels are
 //!    `_other`; labels that are few by nature (a cause, a reason) are kept, so sums over them stay right.
 //! 2. A label set of a workload that is gone, or that nothing was counted for in a long time, is removed.
 

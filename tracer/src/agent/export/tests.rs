@@ -1,0 +1,75 @@
+//! Against a receiver on a real socket.
+
+use opentelemetry_proto::tonic::collector::logs::v1::{ExportLogsPartialSuccess, ExportLogsServiceResponse};
+use opentelemetry_proto::tonic::collector::trace::v1::{ExportTracePartialSuccess, ExportTraceServiceResponse};
+use prost::Message;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+use super::*;
+use crate::agent::config::Protocol;
+use crate::agent::store::{Store, incident};
+use crate::sink::prometheus::{Format, Limits, Metrics};
+use crate::verdict::Hop;
+
+/// Answers traces and log records so, one request after the other.
+async fn receiver(listener: TcpListener, [traces, logs]: [Vec<u8>; 2]) {
+    loop {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut request = vec![0; 65_536];
+        let length = stream.read(&mut request).await.unwrap();
+        let body = if request[..length].starts_with(b"POST /v1/traces") { &traces } else { &logs };
+        let head = format!("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", body.len());
+        stream.write_all(&[head.as_bytes(), body].concat()).await.unwrap();
+        // What came later than the beginning, and the end.
+        stream.read_to_end(&mut request).await.unwrap();
+    }
+}
+
+/// The metrics once two incidents were exported by HTTP.
+async fn exported(answers: [Vec<u8>; 2]) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut config = Config::default();
+    config.otlp.endpoint = Some(format!("http://{}", listener.local_addr().unwrap()));
+    config.otlp.protocol = Protocol::Http;
+    let metrics = Metrics::new(Limits { per_metric: 10, opt_in: Vec::new() });
+    let shared = Arc::new(Shared::new(metrics.clone(), Store::new(10, 100)));
+    let (sender, exporter) = exporter(&config, &shared).unwrap().unwrap();
+    for id in ["a", "b"] {
+        let mut incident = incident(id, 1, "2026-03-01T14:00:01.000Z");
+        incident.path = vec![Hop::default(), Hop::default()];
+        sender.try_send(Item { incident, wall_offset_ns: 0, again: false }).unwrap();
+    }
+    drop(sender);
+    let (_stop, stop) = oneshot::channel();
+    tokio::select! {
+        () = exporter.run(stop) => {}
+        () = receiver(listener, answers) => {}
+    }
+    metrics.expose(Format::Text)
+}
+
+#[tokio::test]
+async fn what_the_receiver_rejects_is_not_sent() {
+    let told = "too old".to_owned();
+    let traces = ExportTracePartialSuccess { rejected_spans: 3, error_message: told.clone() };
+    let logs = ExportLogsPartialSuccess { rejected_log_records: 1, error_message: told.clone() };
+    let traces = ExportTraceServiceResponse { partial_success: Some(traces) };
+    let logs = ExportLogsServiceResponse { partial_success: Some(logs) };
+    let text = exported([traces.encode_to_vec(), logs.encode_to_vec()]).await;
+    for (signal, outcome, number) in [
+        ("traces", "refused", Some("2.0")),
+        ("traces", "sent", None),
+        ("logs", "refused", Some("1.0")),
+        ("logs", "sent", Some("1.0")),
+    ] {
+        let series = format!("tracer_otlp_items_total{{signal=\"{signal}\",outcome=\"{outcome}\"}} ");
+        let value = text.lines().find_map(|line| line.strip_prefix(&series));
+        assert_eq!(value, number, "{signal} {outcome}: {text}");
+    }
+    // A word of warning is no rejection, and not every receiver answers in protobuf.
+    let logs = ExportLogsPartialSuccess { rejected_log_records: 0, error_message: told };
+    let logs = ExportLogsServiceResponse { partial_success: Some(logs) };
+    let text = exported([b"{}".to_vec(), logs.encode_to_vec()]).await;
+    assert!(text.matches("outcome=\"sent\"} 2.0").count() == 2 && !text.contains("refused"), "{text}");
+}
