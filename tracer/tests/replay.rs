@@ -2,9 +2,11 @@
 
 use std::path::PathBuf;
 
+use serde_json::{Value, json};
 use tracer::{
     correlate::Correlator,
-    event::{Drop, Event, Outcome, Record, record},
+    event::{Drop, Event, Outcome, Process, Record, record},
+    k8s::{model::Object, snapshot::Change},
     verdict::{Incident, Origin},
 };
 
@@ -224,4 +226,49 @@ fn a_call_is_made_when_it_is_sent() {
     });
     assert_eq!(earlier, chains(|record| record));
     assert!(!earlier.is_empty());
+}
+
+/// Replays with a process of a pod that the OOM killer took 40 s before the first record, and with a pod put into the
+/// cluster; gives causes and blamed workloads.
+fn with_a_victim(name: &str, pod_uid: &str, pod: Option<Value>) -> Vec<(String, Option<String>)> {
+    let id = 1;
+    let path = format!("/kubepods/pod{pod_uid}/{id:064}");
+    let process = Process {
+        cgroup: id,
+        tgid: 1,
+        comm: "exporter".to_owned(),
+        oom_victim: true,
+        signal: None,
+        exit_code: None,
+        served: false,
+    };
+    let changes = pod.into_iter().map(|pod| Change::Put(Object::from_value(pod).expect("a pod"))).collect();
+    let mut events = vec![Event::Cluster { changes }, Event::Cgroup { id, path }, Event::Process(process)];
+    let incidents = replay_edited(name, |record| {
+        let at = record.at - 40_000_000_000;
+        events.drain(..).map(|event| Record { at, event }).chain([record]).collect()
+    });
+    incidents.into_iter().map(|it| (it.cause.id, it.cause.origin.and_then(|origin| origin.workload))).collect()
+}
+
+#[test]
+fn an_oom_kill_explains_a_refusal_and_no_drop() {
+    let found = |cause: &str, workload: &str| vec![(cause.to_owned(), Some(workload.to_owned()))];
+    let dropped = with_a_victim("network-policy-drop-egress", "bb744996-31bd-4dc7-8b38-7e860a53e086", None);
+    assert_eq!(dropped, found("network-policy-drop", "Deployment/cart"));
+    let redis = "e21c146a-4235-4679-8e70-81a19ab9e1a9";
+    assert_eq!(with_a_victim("no-listener-job", redis, None), found("oom-killed", "StatefulSet/redis"));
+    // Of the container that declares the port, not of one beside it.
+    for (victim, cause) in [("redis", "oom-killed"), ("exporter", "no-listener")] {
+        let pod = json!({
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": {"namespace": "shop", "name": "redis-0", "uid": redis, "labels": {"app": "redis"}},
+            "spec": {"containers": [{"name": "redis", "ports": [{"containerPort": 6379}]}, {"name": "exporter"}]},
+            "status": {
+                "phase": "Running", "podIP": "10.1.0.4", "conditions": [{"type": "Ready", "status": "True"}],
+                "containerStatuses": [{"name": victim, "containerID": format!("containerd://{:064}", 1)}]
+            }
+        });
+        assert_eq!(with_a_victim("no-listener-job", redis, Some(pod)), found(cause, "Pod/redis-0"));
+    }
 }

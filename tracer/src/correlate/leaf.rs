@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     event::{Actor, ConnId, Connect, Drop, Exchange, Ktime, Process, Signal, SignalKind},
-    k8s::model::Pod,
+    k8s::model::{Pod, Protocol},
     verdict::Link,
 };
 
@@ -103,10 +103,17 @@ impl Correlator {
         chain.hops.push(hop);
         let drop_pod = drops.first().and_then(|(_, d)| self.pod_of_netns(d.netns));
         let target_cgroup = backend.and_then(|b| self.identity.cgroup_at(b.ip()));
+        let port = backend.unwrap_or(connect.remote).port();
+        let declaring = target.pod.and_then(|pod| pod.declaring(port, Protocol::Tcp));
+        // Of a pod's containers the one that declares the port should have listened.
+        let listened = |p: &Process| {
+            let own = self.identity.who(&self.snapshot, p.cgroup, None).container;
+            own.zip(declaring).is_none_or(|(own, declaring)| own == declaring.name)
+        };
         let oom = self
             .window
             .deaths(connect.start_ns.saturating_sub(OOM_NS), to)
-            .find(|(_, p)| p.oom_victim && self.pod_is(target.pod, p.cgroup, target_cgroup))
+            .find(|(_, p)| p.oom_victim && self.pod_is(target.pod, p.cgroup, target_cgroup) && listened(p))
             .cloned();
         let ended = |p: &Process| !p.oom_victim && self.pod_is(target.pod, p.cgroup, target_cgroup);
         let deaths = self.window.deaths(connect.start_ns.saturating_sub(OOM_NS), to).filter(|(_, p)| ended(p));
