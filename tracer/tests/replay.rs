@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 use tracer::{
     correlate::Correlator,
-    event::{Drop, Event, Outcome, Process, Record, record},
+    event::{Drop, Event, Exchange, Outcome, Process, Record, Role, record},
     k8s::{model::Object, snapshot::Change},
     verdict::{Incident, Origin},
 };
@@ -271,4 +271,43 @@ fn an_oom_kill_explains_a_refusal_and_no_drop() {
         });
         assert_eq!(with_a_victim("no-listener-job", redis, Some(pod)), found(cause, "Pod/redis-0"));
     }
+}
+
+/// Replays with a process of the slow server that ends when its client still waits, or has just left; gives causes.
+fn with_an_end(left: bool, end: impl Fn(&mut Exchange) -> Process) -> Vec<String> {
+    let mut ended = false;
+    let incidents = replay_edited("upstream-timeout-nginx", |mut record| {
+        let mut also = None;
+        if let Event::Exchange(exchange) = &mut record.event
+            && exchange.role == Role::Server
+            && exchange.local.port() == 8080
+        {
+            let process = end(exchange);
+            also = (exchange.remote_closed_first == left && !ended).then_some(process);
+            ended |= also.is_some();
+        }
+        let also = also.map(|process| Record { at: record.at, event: Event::Process(process) });
+        [record].into_iter().chain(also).collect()
+    });
+    assert!(ended);
+    incidents.into_iter().map(|incident| incident.cause.id).collect()
+}
+
+#[test]
+fn who_ends_beside_a_slow_request_or_after_it_is_no_crash() {
+    let process = |cgroup, tgid, signal, exit_code| {
+        let comm = "worker".to_owned();
+        Process { cgroup, tgid, comm, oom_victim: false, signal, exit_code, served: true }
+    };
+    // Nobody is known to have read the request.
+    let recycled = with_an_end(false, |exchange| {
+        (exchange.actor, exchange.read_ns) = (None, None);
+        process(exchange.cgroup, 1, None, Some(0))
+    });
+    assert_eq!(recycled, ["upstream-timeout"]);
+    let reader = |exchange: &mut Exchange| {
+        process(exchange.cgroup, exchange.actor.map_or(0, |actor| actor.tgid), Some(13), None)
+    };
+    assert_eq!(with_an_end(true, reader), ["upstream-timeout"], "it wrote to a client that had left");
+    assert_eq!(with_an_end(false, reader)[0], "app-crash");
 }

@@ -171,7 +171,9 @@ impl Correlator {
         } else {
             server.start_ns
         };
-        let deaths = self.window.deaths(from, end.saturating_add(DEATH_NS));
+        // What ends once its client has left ends for that, or for a reason of its own.
+        let left = Some(server.closing_ns).filter(|at| server.remote_closed_first && *at != 0);
+        let deaths = self.window.deaths(from, left.unwrap_or(end.saturating_add(DEATH_NS)));
         let own = deaths.filter(|(_, p)| match reader {
             Some(tgid) => p.tgid == tgid,
             None => p.served && self.identity.container_key(p.cgroup) == container,
