@@ -130,7 +130,9 @@ impl Correlator {
         let local_ports = self.identity.local_ports.get(&connect.netns).cloned();
         let drops_netns = drops.first().map(|(_, d)| d.netns);
         let conntrack = drops_netns.and_then(|n| self.identity.conntrack.get(&n).copied());
-        let listening = netns.and_then(|n| self.identity.listeners.get(&n).cloned());
+        // Ports that are open to others say nothing of a loopback address.
+        let outside = refusal.as_ref().is_some_and(|refusal| !refusal.local.ip().is_loopback());
+        let listening = netns.filter(|_| outside).and_then(|n| self.identity.listeners.get(&n).cloned());
         chain.leaf = Leaf::Connect(Box::new(ConnectLeaf {
             caller: self.identity.who(&self.snapshot, connect.cgroup, Some(connect.actor.tgid)),
             caller_pod: self.identity.pod_of(&self.snapshot, connect.cgroup),
