@@ -334,8 +334,9 @@ impl Identity {
         protocol: Protocol,
     ) -> Option<&'a Service> {
         match snapshot.owner_of(address.ip()) {
-            Some(AddressOwner::Service(service)) => Some(service),
-            Some(AddressOwner::Node(_)) => snapshot.service_at(address.ip(), address.port(), protocol),
+            Some(AddressOwner::Service(_) | AddressOwner::Node(_)) => {
+                snapshot.service_at(address.ip(), address.port(), protocol)
+            }
             Some(AddressOwner::Pod(pod)) => {
                 // Called directly (headless, an ingress that resolves endpoints), or translated where the socket connects, as
                 // Cilium does it: only if there is no doubt.

@@ -37,9 +37,11 @@ const CLUSTER: &str = "
 {apiVersion: v1, kind: Service, metadata: {namespace: shop, name: cart}, spec: {clusterIP: 10.96.0.2, selector: {app: cart}, ports: [{port: 80, targetPort: 8080, nodePort: 30080}],
   externalIPs: [203.0.113.5]}, status: {loadBalancer: {ingress: [{ip: 203.0.113.6}]}}}
 ---
-{apiVersion: v1, kind: Service, metadata: {namespace: shop, name: one}, spec: {clusterIP: 10.96.0.3, selector: {app: twice}, ports: [{port: 80}]}}
+{apiVersion: v1, kind: Service, metadata: {namespace: shop, name: one}, spec: {clusterIP: 10.96.0.3, selector: {app: twice}, ports: [{port: 80}, {port: 443}]},
+  status: {loadBalancer: {ingress: [{ip: 203.0.113.7}]}}}
 ---
-{apiVersion: v1, kind: Service, metadata: {namespace: shop, name: two}, spec: {clusterIP: 10.96.0.4, selector: {app: twice}, ports: [{port: 80}]}}
+{apiVersion: v1, kind: Service, metadata: {namespace: shop, name: two}, spec: {clusterIP: 10.96.0.4, selector: {app: twice}, ports: [{port: 80}, {port: 8443}]},
+  status: {loadBalancer: {ingress: [{ip: 203.0.113.7}]}}}
 ";
 
 /// Whatever translates it: what reaches the wire, or the socket, resolves to the same Service.
@@ -48,6 +50,9 @@ const CLUSTER: &str = "
 #[case::cluster_ip_other_port("10.96.0.2:81", None, Some("cart"))]
 #[case::external_ip("203.0.113.5:80", None, Some("cart"))]
 #[case::load_balancer("203.0.113.6:80", None, Some("cart"))]
+#[case::shared_load_balancer("203.0.113.7:443", None, Some("one"))]
+#[case::shared_load_balancer_other_port("203.0.113.7:8443", None, Some("two"))]
+#[case::shared_load_balancer_unknown_port("203.0.113.7:9999", None, None)]
 #[case::node_port("192.168.0.1:30080", None, Some("cart"))]
 #[case::node("192.168.0.1:22", None, None)]
 #[case::translated_by_the_socket("10.1.0.2:8080", None, Some("cart"))]
