@@ -2,9 +2,11 @@
 
 use std::path::PathBuf;
 
+use serde_json::{Value, json};
 use tracer::{
     correlate::Correlator,
-    event::{Conntrack, Drop, Event, HostFact, Outcome, Record, record},
+    event::{Conntrack, Drop, Event, Exchange, HostFact, Outcome, Process, Record, Role, record},
+    k8s::{model::Object, snapshot::Change},
     verdict::{Incident, Origin},
 };
 
@@ -246,4 +248,88 @@ fn a_firewall_is_sure_only_where_the_connection_table_is_known() {
     assert_eq!(conntrack_read_as(table(10, 1000)), ("firewall-drop".to_owned(), 0.91));
     assert_eq!(conntrack_read_as(table(0, 0)), ("firewall-drop".to_owned(), 0.91), "not loaded");
     assert_eq!(conntrack_read_as(None), ("firewall-drop".to_owned(), 0.67));
+}
+
+/// Replays with a process of a pod that the OOM killer took 40 s before the first record, and with a pod put into the
+/// cluster; gives causes and blamed workloads.
+fn with_a_victim(name: &str, pod_uid: &str, pod: Option<Value>) -> Vec<(String, Option<String>)> {
+    let id = 1;
+    let path = format!("/kubepods/pod{pod_uid}/{id:064}");
+    let process = Process {
+        cgroup: id,
+        tgid: 1,
+        comm: "exporter".to_owned(),
+        oom_victim: true,
+        signal: None,
+        exit_code: None,
+        served: false,
+    };
+    let changes = pod.into_iter().map(|pod| Change::Put(Object::from_value(pod).expect("a pod"))).collect();
+    let mut events = vec![Event::Cluster { changes }, Event::Cgroup { id, path }, Event::Process(process)];
+    let incidents = replay_edited(name, |record| {
+        let at = record.at - 40_000_000_000;
+        events.drain(..).map(|event| Record { at, event }).chain([record]).collect()
+    });
+    incidents.into_iter().map(|it| (it.cause.id, it.cause.origin.and_then(|origin| origin.workload))).collect()
+}
+
+#[test]
+fn an_oom_kill_explains_a_refusal_and_no_drop() {
+    let found = |cause: &str, workload: &str| vec![(cause.to_owned(), Some(workload.to_owned()))];
+    let dropped = with_a_victim("network-policy-drop-egress", "bb744996-31bd-4dc7-8b38-7e860a53e086", None);
+    assert_eq!(dropped, found("network-policy-drop", "Deployment/cart"));
+    let redis = "e21c146a-4235-4679-8e70-81a19ab9e1a9";
+    assert_eq!(with_a_victim("no-listener-job", redis, None), found("oom-killed", "StatefulSet/redis"));
+    // Of the container that declares the port, not of one beside it.
+    for (victim, cause) in [("redis", "oom-killed"), ("exporter", "no-listener")] {
+        let pod = json!({
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": {"namespace": "shop", "name": "redis-0", "uid": redis, "labels": {"app": "redis"}},
+            "spec": {"containers": [{"name": "redis", "ports": [{"containerPort": 6379}]}, {"name": "exporter"}]},
+            "status": {
+                "phase": "Running", "podIP": "10.1.0.4", "conditions": [{"type": "Ready", "status": "True"}],
+                "containerStatuses": [{"name": victim, "containerID": format!("containerd://{:064}", 1)}]
+            }
+        });
+        assert_eq!(with_a_victim("no-listener-job", redis, Some(pod)), found(cause, "Pod/redis-0"));
+    }
+}
+
+/// Replays with a process of the slow server that ends when its client still waits, or has just left; gives causes.
+fn with_an_end(left: bool, end: impl Fn(&mut Exchange) -> Process) -> Vec<String> {
+    let mut ended = false;
+    let incidents = replay_edited("upstream-timeout-nginx", |mut record| {
+        let mut also = None;
+        if let Event::Exchange(exchange) = &mut record.event
+            && exchange.role == Role::Server
+            && exchange.local.port() == 8080
+        {
+            let process = end(exchange);
+            also = (exchange.remote_closed_first == left && !ended).then_some(process);
+            ended |= also.is_some();
+        }
+        let also = also.map(|process| Record { at: record.at, event: Event::Process(process) });
+        [record].into_iter().chain(also).collect()
+    });
+    assert!(ended);
+    incidents.into_iter().map(|incident| incident.cause.id).collect()
+}
+
+#[test]
+fn who_ends_beside_a_slow_request_or_after_it_is_no_crash() {
+    let process = |cgroup, tgid, signal, exit_code| {
+        let comm = "worker".to_owned();
+        Process { cgroup, tgid, comm, oom_victim: false, signal, exit_code, served: true }
+    };
+    // Nobody is known to have read the request.
+    let recycled = with_an_end(false, |exchange| {
+        (exchange.actor, exchange.read_ns) = (None, None);
+        process(exchange.cgroup, 1, None, Some(0))
+    });
+    assert_eq!(recycled, ["upstream-timeout"]);
+    let reader = |exchange: &mut Exchange| {
+        process(exchange.cgroup, exchange.actor.map_or(0, |actor| actor.tgid), Some(13), None)
+    };
+    assert_eq!(with_an_end(true, reader), ["upstream-timeout"], "it wrote to a client that had left");
+    assert_eq!(with_an_end(false, reader)[0], "app-crash");
 }

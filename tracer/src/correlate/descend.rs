@@ -55,7 +55,7 @@ impl Correlator {
         let mut hop = who.hop();
         hop.service = client
             .as_ref()
-            .and_then(|c| self.target(c.remote, c.nat_remote).service)
+            .and_then(|c| self.target_of(Some(c.cgroup), c.remote, c.nat_remote).service)
             .or_else(|| self.target(server.local, None).service)
             .map(super::identity::service_name);
         hop.address = Some(server.local.to_string());

@@ -113,24 +113,30 @@ impl Correlator {
         })
     }
 
-    /// What an address stands for.
+    /// What an address stands for, whoever calls it.
     pub(crate) fn target(&self, remote: SocketAddr, backend: Option<SocketAddr>) -> Target<'_> {
-        let service = self
-            .identity
-            .service_at(&self.snapshot, remote, Protocol::Tcp)
-            .or_else(|| self.identity.service_at(&self.snapshot, remote, Protocol::Udp));
+        self.target_of(None, remote, backend)
+    }
+
+    /// What an address stands for to a caller.
+    pub(crate) fn target_of(&self, caller: Option<u64>, remote: SocketAddr, backend: Option<SocketAddr>) -> Target<'_> {
+        let service = |protocol| self.identity.service_at(&self.snapshot, caller, remote, protocol);
+        let service = service(Protocol::Tcp).or_else(|| service(Protocol::Udp));
         let address = backend.unwrap_or(remote);
         let pod = self.identity.pod_at(&self.snapshot, address.ip());
         let who = match pod {
             Some(pod) => Some(Identity::who_pod(&self.snapshot, pod)),
-            None => self.identity.cgroup_at(address.ip()).map(|c| self.identity.who(&self.snapshot, c, None)),
+            None => {
+                let cgroup = self.identity.cgroup_at(&self.snapshot, address);
+                cgroup.map(|cgroup| self.identity.who(&self.snapshot, cgroup, None))
+            }
         };
         Target {
             service,
             pod,
             who,
-            inside: service.is_some() || pod.is_some() || self.identity.is_inside(&self.snapshot, address.ip()),
-            name: self.identity.dns_name(remote.ip()).map(str::to_owned),
+            inside: service.is_some() || pod.is_some() || self.identity.is_inside(&self.snapshot, caller, address.ip()),
+            name: self.identity.dns_name(caller, remote.ip()).map(str::to_owned),
             address: Some(remote),
             backend,
         }
@@ -171,7 +177,9 @@ impl Correlator {
         } else {
             server.start_ns
         };
-        let deaths = self.window.deaths(from, end.saturating_add(DEATH_NS));
+        // What ends once its client has left ends for that, or for a reason of its own.
+        let left = Some(server.closing_ns).filter(|at| server.remote_closed_first && *at != 0);
+        let deaths = self.window.deaths(from, left.unwrap_or(end.saturating_add(DEATH_NS)));
         let own = deaths.filter(|(_, p)| match reader {
             Some(tgid) => p.tgid == tgid,
             None => p.served && self.identity.container_key(p.cgroup) == container,

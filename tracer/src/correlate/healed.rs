@@ -15,7 +15,7 @@ impl Correlator {
         let min = self.min_status_of(call.cgroup());
         let after = call.end();
         let well = |x: &&Exchange| {
-            x.start_ns >= after && x.end_ns <= until && !x.failed(min) && self.same_place(x.remote, call.remote())
+            x.start_ns >= after && x.end_ns <= until && !x.failed(min) && self.same_place(call, x.remote)
         };
         let mut answered = self.window.outbound(container).take(RETRIES).filter(well);
         match call {
@@ -42,14 +42,14 @@ impl Correlator {
         };
         let opaque = self.window.opaque.of(container).filter(|conn| later.contains(&conn.start_ns));
         let mut opaque = opaque.filter(|conn| !broke(conn.conn, conn.start_ns));
-        open.any(|x| {
-            x.established_ns != 0 && later.contains(&x.established_ns) && self.same_place(x.remote, call.remote())
-        }) || opaque.any(|conn| self.same_place(conn.remote, call.remote()))
+        open.any(|x| x.established_ns != 0 && later.contains(&x.established_ns) && self.same_place(call, x.remote))
+            || opaque.any(|conn| self.same_place(call, conn.remote))
     }
 
-    /// Whether two addresses are one place to whoever calls them: the same, of one Service, of one name that was looked up,
-    /// or `localhost` in both address families.
-    fn same_place(&self, a: SocketAddr, b: SocketAddr) -> bool {
+    /// Whether an address is the call's place to whoever made it: the same, of one Service, of one name that was looked up, or
+    /// `localhost` in the other address family.
+    fn same_place(&self, call: &Call, b: SocketAddr) -> bool {
+        let a = call.remote();
         if a == b {
             return true;
         }
@@ -57,7 +57,7 @@ impl Correlator {
         if let Some(service_a) = service(a) {
             return service(b) == Some(service_a);
         }
-        let name = |address: SocketAddr| self.identity.dns_name(address.ip());
+        let name = |address: SocketAddr| self.identity.dns_name(Some(call.cgroup()), address.ip());
         let named = name(a).is_some() && name(a) == name(b);
         a.port() == b.port() && (named || (a.ip().is_loopback() && b.ip().is_loopback()))
     }

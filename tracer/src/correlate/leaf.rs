@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     event::{Actor, ConnId, Connect, Drop, Exchange, Ktime, Process, Signal, SignalKind},
-    k8s::model::Pod,
+    k8s::model::{Pod, Protocol},
     verdict::Link,
 };
 
@@ -58,7 +58,8 @@ impl Correlator {
     fn end_with_connect<'a>(&'a self, chain: &mut Chain<'a>, connect: &Connect, until: Ktime, link: Link) {
         let from = connect.start_ns.saturating_sub(AROUND_NS);
         let to = if connect.open { until } else { connect.end_ns }.saturating_add(AROUND_NS);
-        let plain = self.target(connect.remote, connect.nat_remote);
+        let caller = Some(connect.cgroup);
+        let plain = self.target_of(caller, connect.remote, connect.nat_remote);
         let mut servers = vec![connect.remote];
         servers.extend(connect.nat_remote);
         let mut drops: Vec<(Ktime, Drop)> = self
@@ -77,9 +78,11 @@ impl Correlator {
         let ignored = syn.as_ref().map(|(_, s)| s.local);
         let backend = refusal.as_ref().map(|refusal| refusal.local).or(ignored).or(dropped).or(connect.nat_remote);
         let target = match backend {
-            Some(address) if address != connect.remote => {
-                Target { service: plain.service, name: plain.name, ..self.target(connect.remote, Some(address)) }
-            }
+            Some(address) if address != connect.remote => Target {
+                service: plain.service,
+                name: plain.name,
+                ..self.target_of(caller, connect.remote, Some(address))
+            },
             _ => self.only_endpoint(plain),
         };
         let mut hop = self.target_hop(&target, connect.remote);
@@ -102,11 +105,18 @@ impl Correlator {
         hop.link = Some(link);
         chain.hops.push(hop);
         let drop_pod = drops.first().and_then(|(_, d)| self.pod_of_netns(d.netns));
-        let target_cgroup = backend.and_then(|b| self.identity.cgroup_at(b.ip()));
+        let target_cgroup = backend.and_then(|b| self.identity.cgroup_at(&self.snapshot, b));
+        let port = backend.unwrap_or(connect.remote).port();
+        let declaring = target.pod.and_then(|pod| pod.declaring(port, Protocol::Tcp));
+        // Of a pod's containers the one that declares the port should have listened.
+        let listened = |p: &Process| {
+            let own = self.identity.who(&self.snapshot, p.cgroup, None).container;
+            own.zip(declaring).is_none_or(|(own, declaring)| own == declaring.name)
+        };
         let oom = self
             .window
             .deaths(connect.start_ns.saturating_sub(OOM_NS), to)
-            .find(|(_, p)| p.oom_victim && self.pod_is(target.pod, p.cgroup, target_cgroup))
+            .find(|(_, p)| p.oom_victim && self.pod_is(target.pod, p.cgroup, target_cgroup) && listened(p))
             .cloned();
         let ended = |p: &Process| !p.oom_victim && self.pod_is(target.pod, p.cgroup, target_cgroup);
         let deaths = self.window.deaths(connect.start_ns.saturating_sub(OOM_NS), to).filter(|(_, p)| ended(p));
@@ -123,7 +133,9 @@ impl Correlator {
         let local_ports = self.identity.local_ports.get(&connect.netns).cloned();
         let drops_netns = drops.first().map(|(_, d)| d.netns);
         let conntrack = drops_netns.and_then(|n| self.identity.conntrack.get(&n).copied());
-        let listening = netns.and_then(|n| self.identity.listeners.get(&n).cloned());
+        // Ports that are open to others say nothing of a loopback address.
+        let outside = refusal.as_ref().is_some_and(|refusal| !refusal.local.ip().is_loopback());
+        let listening = netns.filter(|_| outside).and_then(|n| self.identity.listeners.get(&n).cloned());
         chain.leaf = Leaf::Connect(Box::new(ConnectLeaf {
             caller: self.identity.who(&self.snapshot, connect.cgroup, Some(connect.actor.tgid)),
             caller_pod: self.identity.pod_of(&self.snapshot, connect.cgroup),
@@ -157,11 +169,14 @@ impl Correlator {
     /// What served earlier requests of the connection tells the pod behind a Service.
     pub(super) fn remote<'a>(&'a self, client: &Exchange) -> (Target<'a>, Vec<(Ktime, Process)>) {
         let served = self.window.earlier(client).find_map(|x| self.window.other_end(x));
-        let plain = self.target(client.remote, client.nat_remote);
+        let caller = Some(client.cgroup);
+        let plain = self.target_of(caller, client.remote, client.nat_remote);
         let target = match served {
-            Some(server) if server.local != client.remote => {
-                Target { service: plain.service, name: plain.name, ..self.target(client.remote, Some(server.local)) }
-            }
+            Some(server) if server.local != client.remote => Target {
+                service: plain.service,
+                name: plain.name,
+                ..self.target_of(caller, client.remote, Some(server.local))
+            },
             _ => self.only_endpoint(plain),
         };
         if !client.met_a_closing_server() {
@@ -243,7 +258,7 @@ impl Correlator {
             .recent()
             .find(|(_, s)| s.signal == SignalKind::TcpSendReset && !s.no_socket && s.remote == signal.local);
         let backend = sender.map(|(_, s)| s.local);
-        let target = self.only_endpoint(self.target(signal.remote, backend));
+        let target = self.only_endpoint(self.target_of(Some(signal.cgroup), signal.remote, backend));
         let mut hop = self.target_hop(&target, signal.remote);
         let outcome = match signal.handshake_failure() {
             Some(_) => "TLS handshake failed",

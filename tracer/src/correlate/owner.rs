@@ -1,6 +1,6 @@
 //! What metrics call the ones who act and those who are called: few names, and never an address.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use rustc_hash::FxHashSet;
 
@@ -39,11 +39,11 @@ impl Correlator {
     }
 
     /// Who has an address: a pod, or nobody known.
-    pub fn owner_at(&self, address: IpAddr) -> Owner {
-        match self.identity.pod_at(&self.snapshot, address) {
+    pub fn owner_at(&self, address: SocketAddr) -> Owner {
+        match self.identity.pod_at(&self.snapshot, address.ip()) {
             Some(pod) => owner(Identity::who_pod(&self.snapshot, pod)),
             None => {
-                let cgroup = self.identity.cgroup_at(address);
+                let cgroup = self.identity.cgroup_at(&self.snapshot, address);
                 cgroup.map(|cgroup| self.owner_of_cgroup(cgroup)).unwrap_or_default()
             }
         }
@@ -53,15 +53,13 @@ impl Correlator {
     pub fn peer_at(&self, address: SocketAddr) -> Peer {
         let snapshot = &self.snapshot;
         // Every name server answers on 53, whatever the Service calls its protocol.
-        let service = self
-            .identity
-            .service_at(snapshot, address, Protocol::Tcp)
-            .or_else(|| self.identity.service_at(snapshot, address, Protocol::Udp));
+        let service = |protocol| self.identity.service_at(snapshot, None, address, protocol);
+        let service = service(Protocol::Tcp).or_else(|| service(Protocol::Udp));
         if let Some(service) = service {
             let meta = &service.metadata;
             return Peer { namespace: meta.namespace.clone(), name: meta.name.clone() };
         }
-        let Owner { namespace, workload, pod } = self.owner_at(address.ip());
+        let Owner { namespace, workload, pod } = self.owner_at(address);
         let name = match (workload, pod, snapshot.owner_of(address.ip())) {
             (workload, _, _) if !workload.is_empty() => workload,
             (_, pod, _) if !pod.is_empty() => format!("Pod/{pod}"),

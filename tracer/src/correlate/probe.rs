@@ -194,7 +194,7 @@ impl Correlator {
         match self.snapshot.owner_of(address) {
             Some(AddressOwner::Pod(pod)) => Some(pod),
             Some(_) => None,
-            None => self.identity.pod_of(&self.snapshot, self.identity.cgroup_at(address)?),
+            None => self.identity.pod_at(&self.snapshot, address),
         }
     }
 

@@ -14,7 +14,7 @@ pub enum HostFact {
     PodLogs { uid: String, namespace: String, name: String },
     /// A process: what it is called and where it lives.
     Process { tgid: u32, comm: String, exe: Option<String>, cgroup: Option<String>, netns: u32 },
-    /// The TCP ports that a network namespace listens on.
+    /// The TCP ports that a network namespace listens on, for others than itself.
     Listeners { netns: u32, ports: Vec<u16> },
     /// SYNs that full listen queues of a network namespace cost since it was made (`ListenOverflows`, `ListenDrops`).
     ListenCounts { netns: u32, overflows: u64, drops: u64 },

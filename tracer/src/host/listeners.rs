@@ -31,6 +31,18 @@ pub fn of_process(proc: &Proc, pid: u32) -> std::io::Result<Vec<Listener>> {
     Ok(found)
 }
 
+/// Ports that others can connect to, sorted: what listens on a loopback address only is nobody's else.
+///
+/// # Errors
+/// As [`of_process`].
+pub fn open_ports(proc: &Proc, pid: u32) -> std::io::Result<Vec<u16>> {
+    let mut found = of_process(proc, pid)?;
+    found.retain(|listener| !listener.address.to_canonical().is_loopback());
+    let mut ports: Vec<u16> = found.into_iter().map(|listener| listener.port).collect();
+    ports.dedup();
+    Ok(ports)
+}
+
 /// Reads `/proc/PID/net/tcp` and `tcp6`, as far as listening sockets go: they come first (`tcp_get_idx` in
 /// `net/ipv4/tcp_ipv4.c`), and thousands of others may follow.
 /// `sl local_address rem_address st tx:rx tr:when retrnsmt uid timeout inode`; state `0A` is LISTEN.
@@ -75,6 +87,15 @@ mod tests {
         let found = of_process(&proc, std::process::id()).unwrap();
         let address = socket.local_addr().unwrap();
         assert!(found.iter().any(|l| (l.port, l.address) == (address.port(), address.ip()) && l.inode != 0));
+    }
+
+    #[test]
+    fn what_listens_on_loopback_is_open_to_nobody() {
+        let sockets = ["127.0.0.1:0", "[::1]:0", "[::ffff:127.0.0.1]:0", "0.0.0.0:0", "[::]:0"];
+        let sockets = sockets.map(|address| std::net::TcpListener::bind(address).unwrap());
+        let found = open_ports(&Proc::new(&HostRoot::default()), std::process::id()).unwrap();
+        let open = sockets.map(|socket| found.contains(&socket.local_addr().unwrap().port()));
+        assert_eq!(open, [false, false, false, true, true]);
     }
 
     #[cfg(target_endian = "little")]

@@ -106,9 +106,7 @@ impl Node {
                 }
                 Want::Listeners { netns } => {
                     let Some(pid) = members(*netns).first().copied() else { continue };
-                    let Ok(found) = listeners::of_process(proc, pid) else { continue };
-                    let mut ports: Vec<u16> = found.into_iter().map(|listener| listener.port).collect();
-                    ports.dedup();
+                    let Ok(ports) = listeners::open_ports(proc, pid) else { continue };
                     facts.push(HostFact::Listeners { netns: *netns, ports });
                 }
                 Want::Resources { cgroup, tgid, netns, port, since } => {

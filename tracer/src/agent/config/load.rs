@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
-use super::settings::{Setting, settings};
 use super::Config;
+use super::settings::{Setting, settings};
 
 /// Names what is wrong by the field's path.
 #[derive(Debug, thiserror::Error)]

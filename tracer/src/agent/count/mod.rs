@@ -157,7 +157,7 @@ impl Counting {
             SignalKind::InetSkErrorReport | SignalKind::ConnectionEnd => return,
         };
         let owner = if signal.no_socket {
-            Rc::new(core.owner_at(signal.local.ip()))
+            Rc::new(core.owner_at(signal.local))
         } else {
             self.names.owner(core, signal.cgroup, at)
         };
@@ -174,7 +174,7 @@ impl Counting {
     }
 
     fn drop(&mut self, store: &mut Store, core: &Correlator, drop: &Drop, at: Ktime) {
-        let mut owner = core.owner_at(drop.source.ip());
+        let mut owner = core.owner_at(drop.source);
         if owner == Owner::default() && drop.cgroup != 0 {
             owner = core.owner_of_cgroup(drop.cgroup);
         }

@@ -1,10 +1,13 @@
 //! Who is who: cgroups, network namespaces and addresses to pods, Services, workloads or, without Kubernetes, processes.
 
+mod addresses;
 #[cfg(test)]
 mod tests;
 mod who;
 
 use std::net::{IpAddr, SocketAddr};
+
+use addresses::{Names, Servers};
 
 use super::{nodes::node_of, probe::KUBELETS};
 use crate::{
@@ -54,10 +57,11 @@ pub(crate) struct Identity {
     netns: Recent<u32, u64>,
     /// Which pod's process was found in a network namespace: of pods that have no socket of their own yet.
     netns_pods: Recent<u32, String>,
-    /// Which cgroup answered at an address: names pods that no snapshot knows.
-    addresses: Recent<IpAddr, u64>,
-    /// Names that DNS answers gave to addresses.
-    names: Recent<IpAddr, String>,
+    /// Network namespaces of processes that are in no container: the node's.
+    node_netns: Recent<u32>,
+    /// Names pods that no snapshot knows.
+    servers: Servers,
+    names: Names,
     /// A kubelet was seen outside of pods.
     pub(crate) kubelet: bool,
     pub(crate) listeners: Recent<u32, Vec<u16>>,
@@ -77,8 +81,9 @@ impl Identity {
             comms: Recent::new(nodes * CGROUPS),
             netns: Recent::new(nodes * NAMESPACES),
             netns_pods: Recent::new(nodes * NAMESPACES),
-            addresses: Recent::new(nodes * ADDRESSES),
-            names: Recent::new(nodes * ADDRESSES),
+            node_netns: Recent::new(nodes * NAMESPACES),
+            servers: Servers::new(nodes * ADDRESSES),
+            names: Names::new(nodes * ADDRESSES),
             kubelet: false,
             listeners: Recent::new(nodes * NAMESPACES),
             local_ports: Recent::new(nodes * NAMESPACES),
@@ -94,7 +99,7 @@ impl Identity {
             ("pods", self.logs.forgotten() + self.departed.forgotten()),
             ("processes", self.processes.forgotten()),
             ("namespaces", self.netns.forgotten() + self.netns_pods.forgotten()),
-            ("addresses", self.addresses.forgotten() + self.names.forgotten()),
+            ("addresses", self.servers.forgotten() + self.names.forgotten()),
         ]
     }
 
@@ -109,8 +114,9 @@ impl Identity {
             Event::Host(HostFact::Process { tgid, comm, exe, cgroup, netns }) => {
                 self.processes.insert(*tgid, ProcessName { comm: comm.clone(), exe: exe.clone() });
                 self.kubelet |= KUBELETS.contains(&comm.as_str());
-                if let Some(uid) = cgroup.as_deref().and_then(parse_cgroup_path).and_then(|c| c.pod_uid) {
-                    self.netns_pods.insert(*netns, uid);
+                match cgroup.as_deref().and_then(parse_cgroup_path) {
+                    Some(container) => _ = container.pod_uid.map(|uid| self.netns_pods.insert(*netns, uid)),
+                    None => _ = self.node_netns.insert(*netns, ()),
                 }
             }
             Event::Host(HostFact::Listeners { netns, ports }) => {
@@ -127,23 +133,20 @@ impl Identity {
             }
             Event::Exchange(x) => {
                 self.socket(x.cgroup, x.netns, &x.comm);
-                if x.role == crate::event::Role::Server && !x.local.ip().is_loopback() {
-                    self.addresses.insert(x.local.ip(), x.cgroup);
+                if x.role == crate::event::Role::Server {
+                    self.serves(x.local, x.cgroup, x.netns);
                 }
             }
             Event::Connect(x) => self.socket(x.cgroup, x.netns, &x.comm),
             Event::UnansweredSyn(x) => {
                 self.socket(x.cgroup, x.netns, "");
-                if !x.local.ip().is_loopback() {
-                    self.addresses.insert(x.local.ip(), x.cgroup);
-                }
+                self.serves(x.local, x.cgroup, x.netns);
             }
             Event::Dns(x) => {
                 self.socket(x.cgroup, x.netns, &x.comm);
                 if x.role == crate::event::Role::Client && x.addresses.len() < 64 {
-                    for address in &x.addresses {
-                        self.names.insert(*address, x.name.clone());
-                    }
+                    let asker = self.container_key(x.cgroup);
+                    x.addresses.iter().for_each(|address| self.names.learn(asker, *address, &x.name));
                 }
             }
             _ => {}
@@ -182,6 +185,13 @@ impl Identity {
         if netns != 0 && (pod || self.netns.touch(&netns).is_none()) {
             self.netns.insert(netns, cgroup);
         }
+    }
+
+    fn serves(&mut self, address: SocketAddr, cgroup: u64, netns: u32) {
+        let Self { cgroups, servers, .. } = self;
+        let key = |cgroup: u64| cgroups.get(&cgroup).and_then(|c| c.pod_uid.as_ref().or(c.container_id.as_ref()));
+        let own = key(cgroup);
+        servers.learn(address, cgroup, netns, |other| if own.is_some() { key(other) == own } else { other == cgroup });
     }
 
     /// The node that the pods seen there are bound to.
@@ -264,20 +274,36 @@ impl Identity {
         (!pod.spec.host_network).then_some(pod)
     }
 
-    pub(crate) fn cgroup_at(&self, address: IpAddr) -> Option<u64> {
-        self.addresses.get(&address).copied()
+    /// Who answered there or, at an address of a container's own, on another port.
+    pub(crate) fn cgroup_at(&self, snapshot: &Snapshot, address: SocketAddr) -> Option<u64> {
+        let shared = matches!(snapshot.owner_of(address.ip()), Some(AddressOwner::Node(_) | AddressOwner::Service(_)));
+        self.servers.at(address).or_else(|| self.alone_at(address.ip()).filter(|_| !shared))
     }
 
-    /// The name that a DNS answer gave to an address.
-    pub(crate) fn dns_name(&self, address: IpAddr) -> Option<&str> {
-        self.names.get(&address).map(String::as_str)
+    /// The container whose own an address is, as far as was seen: what the node's processes share is nobody's.
+    fn alone_at(&self, address: IpAddr) -> Option<u64> {
+        let (cgroup, netns) = self.servers.alone_at(address)?;
+        let contained = self.cgroups.get(&cgroup).is_some_and(|c| c.pod_uid.is_some() || c.container_id.is_some());
+        (contained && !self.node_netns.contains_key(&netns)).then_some(cgroup)
+    }
+
+    /// The name that DNS answers gave to an address, if it is one: those to a container, or to any.
+    pub(crate) fn dns_name(&self, asker: Option<u64>, address: IpAddr) -> Option<&str> {
+        match self.names_of(asker, address) {
+            [only] => Some(only),
+            _ => None,
+        }
+    }
+
+    fn names_of(&self, asker: Option<u64>, address: IpAddr) -> &[String] {
+        self.names.of(asker.map(|cgroup| self.container_key(cgroup)), address)
     }
 
     pub(crate) fn pod_at<'a>(&self, snapshot: &'a Snapshot, address: IpAddr) -> Option<&'a Pod> {
         match snapshot.owner_of(address) {
             Some(AddressOwner::Pod(pod) | AddressOwner::Departed(pod)) => Some(pod),
             Some(_) => None,
-            None => self.cgroup_at(address).and_then(|cgroup| self.pod_of(snapshot, cgroup)),
+            None => self.pod_of(snapshot, self.alone_at(address)?).filter(|pod| !pod.spec.host_network),
         }
     }
 
@@ -285,12 +311,14 @@ impl Identity {
     pub(crate) fn service_at<'a>(
         &self,
         snapshot: &'a Snapshot,
+        asker: Option<u64>,
         address: SocketAddr,
         protocol: Protocol,
     ) -> Option<&'a Service> {
         match snapshot.owner_of(address.ip()) {
-            Some(AddressOwner::Service(service)) => Some(service),
-            Some(AddressOwner::Node(_)) => snapshot.service_at(address.ip(), address.port(), protocol),
+            Some(AddressOwner::Service(_) | AddressOwner::Node(_)) => {
+                snapshot.service_at(address.ip(), address.port(), protocol)
+            }
             Some(AddressOwner::Pod(pod)) => {
                 // Called directly (headless, an ingress that resolves endpoints), or translated where the socket connects, as
                 // Cilium does it: only if there is no doubt.
@@ -301,10 +329,9 @@ impl Identity {
                         .iter()
                         .any(|port| snapshot.target_port(service, port, pod).unwrap_or(port.port) == address.port())
                 });
-                let name = self.dns_name(address.ip());
-                let is_meant = |service: &&Service| match name {
-                    Some(name) => is_of(name, service),
-                    None => !service.is_headless(),
+                let is_meant = |service: &&Service| match self.names_of(asker, address.ip()) {
+                    [] => !service.is_headless(),
+                    names => names.iter().any(|name| is_of(name, service)),
                 };
                 match serving.collect::<Vec<_>>().as_slice() {
                     [only] => Some(only),
@@ -320,12 +347,12 @@ impl Identity {
 
     /// Whether an address belongs to the cluster or to this node. One next to pods' isn't called outside either, unless a
     /// name that isn't of the cluster led to it.
-    pub(crate) fn is_inside(&self, snapshot: &Snapshot, address: IpAddr) -> bool {
+    pub(crate) fn is_inside(&self, snapshot: &Snapshot, asker: Option<u64>, address: IpAddr) -> bool {
         let near = || {
-            let name = self.dns_name(address);
-            name.is_none_or(|name| name.contains(".svc.")) && snapshot.is_near_pods(address)
+            let names = self.names_of(asker, address);
+            names.iter().all(|name| name.contains(".svc.")) && snapshot.is_near_pods(address)
         };
-        address.is_loopback() || self.addresses.contains_key(&address) || snapshot.is_in_cluster(address) || near()
+        address.is_loopback() || self.servers.contains(address) || snapshot.is_in_cluster(address) || near()
     }
 }
 

@@ -41,6 +41,11 @@ impl Pod {
             .map(|port| port.container_port)
     }
 
+    /// The container that declares to listen on a port.
+    pub fn declaring(&self, port: u16, protocol: Protocol) -> Option<&Container> {
+        self.running_containers().find(|c| c.ports.iter().any(|p| p.container_port == port && p.protocol == protocol))
+    }
+
     /// Whether the pod has run to its end, so that its address may belong to another pod by now.
     pub fn is_finished(&self) -> bool {
         matches!(self.status.phase.as_str(), "Succeeded" | "Failed")

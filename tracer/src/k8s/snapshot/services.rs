@@ -22,11 +22,13 @@ impl Snapshot {
             let serves = |entry: &ServicePort| matches(entry) == Some(port) && entry.protocol == protocol;
             services.find(|service| service.spec.ports.iter().any(serves))
         };
-        if let Some(service) = of(self.index.external(address), |entry| Some(entry.port)) {
+        let external = self.index.external(address);
+        if let Some(service) = of(external, |entry| Some(entry.port)) {
             return Some(service);
         }
         match self.owner_of(address)? {
-            AddressOwner::Service(service) => Some(service),
+            // Which of those that share an external address isn't known of a port that none has.
+            AddressOwner::Service(service) => (service.is_at(address) || external.len() == 1).then_some(service),
             AddressOwner::Node(_) => of(self.index.node_port(port, protocol), |entry| entry.node_port),
             AddressOwner::Pod(_) | AddressOwner::Departed(_) => None,
         }

@@ -23,11 +23,14 @@ pub(super) fn judge(chain: &Chain<'_>, context: &Context<'_>) -> Option<Judgemen
         Leaf::End(leaf) => (target_origin(&leaf.target), leaf.target.who.as_ref()?.label(), &leaf.deaths, None),
         _ => return None,
     };
+    // A process that ends well may close its idle connections first; one that read nothing of this may just end meanwhile.
     let idle = match &chain.leaf {
-        Leaf::Server(leaf) => leaf.exchange.closed_idle || leaf.exchange.met_a_closing_server(),
+        Leaf::Server(leaf) => {
+            let exchange = &leaf.exchange;
+            exchange.closed_idle || exchange.met_a_closing_server() || exchange.actor.is_none()
+        }
         leaf => matches!(leaf, Leaf::Remote(_)),
     };
-    // A process that ends well may close its idle connections first.
     let (at, process) = deaths.iter().find(|(_, p)| !(p.oom_victim || idle && p.exit_code == Some(0)))?;
     let how = match (process.signal, process.exit_code) {
         (Some(signal), _) => format!("was killed by signal {signal}"),

@@ -3,7 +3,9 @@
 use std::net::SocketAddr;
 
 use crate::{
-    correlate::{ConnectLeaf, Identity, LookupLeaf, LookupOutcome, ServerLeaf, Target, Who, pid, service_name},
+    correlate::{
+        ConnectLeaf, ECONNREFUSED, Identity, LookupLeaf, LookupOutcome, ServerLeaf, Target, Who, pid, service_name,
+    },
     event::{Drop, Exchange, Outcome, Process},
     k8s::model::{Pod, Protocol},
     verdict::{Context, Evidence, Origin, evidence},
@@ -74,6 +76,12 @@ pub(super) fn connect_evidence(context: &Context<'_>, leaf: &ConnectLeaf<'_>) ->
         .with("errno", c.error)
         .with("syn_retransmits", c.syn_retransmits)
         .with("caller", leaf.caller.label())
+}
+
+/// Whether the target itself refused. An RST without its own refusal, but with a drop on the way, was forged by a filter.
+pub(super) fn is_refused(leaf: &ConnectLeaf<'_>) -> bool {
+    let refused = leaf.connect.reset || leaf.connect.error == ECONNREFUSED;
+    refused && leaf.icmp.is_none() && (leaf.refusal.is_some() || leaf.drops.is_empty())
 }
 
 /// What was asked of which resolver, how it ended, and what it cost.

@@ -2,13 +2,13 @@
 //! pod that refused.
 
 use super::{
-    common::{connect_evidence, pod_origin},
+    common::{connect_evidence, is_refused, pod_origin},
     probe_failing::how,
 };
 use crate::{
-    correlate::{Chain, ConnectLeaf, ECONNREFUSED, Leaf, ProbeRun, service_name},
+    correlate::{Chain, ConnectLeaf, Leaf, ProbeRun, service_name},
     k8s::{
-        model::{ControllerKind, Pod, Service},
+        model::{ControllerKind, Pod, Protocol, Service},
         snapshot::Snapshot,
     },
     verdict::{
@@ -60,12 +60,7 @@ impl<'a> Missing<'a> {
             let pods: Vec<_> = pods.into_iter().map(|pod| (pod, trouble_of(leaf, snapshot, pod))).collect();
             return (!pods.is_empty()).then_some(Self { leaf, service: Some(service), pods });
         }
-        // As for no-listener: an RST without the target's own refusal, but with a drop on the way, was forged by a filter.
-        let refused = leaf.connect.reset || leaf.connect.error == ECONNREFUSED;
-        let pod = leaf.target.pod?;
-        if !refused || leaf.icmp.is_some() || (leaf.refusal.is_none() && !leaf.drops.is_empty()) {
-            return None;
-        }
+        let pod = leaf.target.pod.filter(|_| is_refused(leaf))?;
         let port = leaf.target.backend.unwrap_or(leaf.connect.remote).port();
         let found = trouble_of(leaf, snapshot, pod).filter(|found| keeps_from(pod, found, port))?;
         Some(Self { leaf, service: leaf.target.service, pods: vec![(pod, Some(found))] })
@@ -174,9 +169,8 @@ fn keeps_from(pod: &Pod, trouble: &Trouble, port: u16) -> bool {
     if trouble.cause == cause::PROBE_FAILING {
         return false;
     }
-    let mut declaring = pod.running_containers().filter(|c| c.ports.iter().any(|p| p.container_port == port));
     trouble.init
-        || match declaring.next() {
+        || match pod.declaring(port, Protocol::Tcp) {
             Some(container) => container.name == *name,
             None => pod.running_containers().all(|c| c.name == *name),
         }

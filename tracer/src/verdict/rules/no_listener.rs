@@ -1,16 +1,14 @@
 //! `no-listener`: the target's own kernel refused the segment: nothing listens on that port.
 
-use super::common::{connect_evidence, logs_command, target_label, target_origin};
+use super::common::{connect_evidence, is_refused, logs_command, target_label, target_origin};
 use crate::{
-    correlate::{Chain, ECONNREFUSED, Leaf},
+    correlate::{Chain, Leaf},
     verdict::{Context, Judgement, cause, evidence},
 };
 
 pub(super) fn judge(chain: &Chain<'_>, context: &Context<'_>) -> Option<Judgement> {
     let Leaf::Connect(leaf) = &chain.leaf else { return None };
-    let refused = leaf.connect.reset || leaf.connect.error == ECONNREFUSED;
-    // An RST without the target's own refusal, but with a drop on the way, was forged by a filter.
-    if !refused || leaf.icmp.is_some() || (leaf.refusal.is_none() && !leaf.drops.is_empty()) {
+    if !is_refused(leaf) {
         return None;
     }
     let address = leaf.target.backend.unwrap_or(leaf.connect.remote);

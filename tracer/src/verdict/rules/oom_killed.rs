@@ -1,7 +1,7 @@
 //! `oom-killed`: the kernel killed it for memory while it had the request, or shortly before nobody listened any more.
 
 use super::{
-    common::{death_evidence, exchange_evidence, logs_command, server_origin, target_label, target_origin},
+    common::{death_evidence, exchange_evidence, is_refused, logs_command, server_origin, target_label, target_origin},
     missing::Missing,
 };
 use crate::{
@@ -27,7 +27,8 @@ fn seen(chain: &Chain<'_>, context: &Context<'_>) -> Option<Judgement> {
                     .because([death_evidence(context, *at, process), exchange_evidence(context, &who, &leaf.exchange)]),
             )
         }
-        Leaf::Connect(leaf) => {
+        // Only a port that nobody listens on any more can come of it: what drops or swallows packets isn't a process's end.
+        Leaf::Connect(leaf) if is_refused(leaf) => {
             let (at, process) = leaf.oom.as_ref()?;
             let origin = target_origin(&leaf.target);
             let who = leaf.target.who.as_ref()?.label();
