@@ -19,9 +19,9 @@ pub struct Tuple {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Actor {
-    /// Process id in the initial PID namespace, 0 when unknown.
+    /// Process id in the node's PID namespace, 0 when unknown.
     pub tgid: u32,
-    /// Thread id in the initial PID namespace.
+    /// Thread id in the node's PID namespace.
     pub tid: u32,
 }
 

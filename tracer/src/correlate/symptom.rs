@@ -263,7 +263,7 @@ impl Correlator {
         closed_by_client && waited.min(closing.saturating_sub(exchange.start_ns)) < GAVE_UP_NS
     }
 
-    /// Tells it, unless the node is asked first for what its chain ends at: then the answer is there in the next round.
+    /// Tells it, and gives true; or asks the node first for what its chain ends at: then the answer is there in the next round.
     fn tell(&mut self, call: &Call, out: &mut Vec<Incident>) -> bool {
         // The cluster as it was when it failed, not as it is by now; and where it failed deeper down, as it was then.
         self.snapshot.as_of(call.end());
@@ -287,7 +287,7 @@ impl Correlator {
         if let Call::Exchange(x) = call {
             self.explained.insert(x.hop_key(), now);
         }
-        let incident = judgement.and_then(|judgement| self.incident(call, chain, judgement));
+        let incident = self.incident(call, chain, judgement);
         self.snapshot.present();
         if let Some(incident) = incident {
             let wall_ns = (call.end() as i64).saturating_add(self.wall_offset_ns());
@@ -296,8 +296,8 @@ impl Correlator {
         true
     }
 
-    /// The chain below a symptom and the verdict on it; no verdict when it is no incident at all.
-    fn explain(&self, call: &Call) -> (OwnedChain, Option<verdict::Judgement>) {
+    /// The chain below a symptom and the verdict on it.
+    fn explain(&self, call: &Call) -> (OwnedChain, verdict::Judgement) {
         let mut chain = Chain {
             since: call.start(),
             hops: Vec::new(),
@@ -344,7 +344,7 @@ impl Correlator {
             }
             _ => None,
         };
-        (OwnedChain { hops, links, failed_at, unexamined, passed, consumed }, Some(judgement))
+        (OwnedChain { hops, links, failed_at, unexamined, passed, consumed }, judgement)
     }
 }
 

@@ -259,7 +259,7 @@ impl Window {
         found.next().is_none().then_some(first)
     }
 
-    /// What a container received, the newest first: ended within the window, and open.
+    /// What a container received and answered, or left unanswered, within the window, the newest first.
     pub(crate) fn inbound(&self, container: u64) -> impl Iterator<Item = &Exchange> {
         let ids = self.activity.get(&container).map(|a| &a.inbound);
         ids.into_iter().flat_map(|ids| ids.iter().rev()).filter_map(|id| self.exchanges.get(*id))
@@ -335,12 +335,12 @@ impl Window {
         })
     }
 
-    /// Processes of a container (or with that id) that died in the interval.
+    /// Processes that died in the interval, the newest first.
     pub(crate) fn deaths(&self, from: Ktime, to: Ktime) -> impl Iterator<Item = &(Ktime, Process)> {
         self.processes.recent().filter(move |(at, _)| *at >= from && *at <= to)
     }
 
-    /// Failed connects of a container since `from`, the newest first.
+    /// Failed connects since `from`, the newest first.
     pub(crate) fn failed_connects(&self, from: Ktime) -> impl Iterator<Item = &Connect> {
         self.connects.recent().take_while(move |c| c.end_ns >= from)
     }

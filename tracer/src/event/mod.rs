@@ -25,7 +25,7 @@ pub use tls::{Handshake, Tls};
 /// Nanoseconds of `CLOCK_MONOTONIC`, as the kernel programs stamp them.
 pub type Ktime = u64;
 
-/// A thread of a process, in the initial PID namespace.
+/// A thread of a process, numbered as in the node's PID namespace.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Actor {
     pub tgid: u32,

@@ -91,7 +91,7 @@ pub(crate) fn judge(chain: &Chain<'_>, context: &Context<'_>) -> Judgement {
     around::attach(&mut judgement, chain, context);
     routes::attach(&mut judgement, chain, context);
     unread::attach(&mut judgement, context);
-    // A chain is as certain as its weakest link.
+    // Each inferred link lowers the confidence.
     for link in &chain.links {
         judgement.confidence *= match link {
             Link::Root | Link::Header => 1.0,

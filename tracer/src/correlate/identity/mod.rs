@@ -206,7 +206,7 @@ impl Identity {
         self.cgroups.get(&cgroup).map(|c| c.path.as_str())
     }
 
-    /// Groups a container's cgroups (an init system inside may make several): by container id, pod, or the cgroup itself.
+    /// Groups a container's cgroups (an init system inside may make several): by container id, or the cgroup itself.
     pub(crate) fn container_key(&self, cgroup: u64) -> u64 {
         let Some(container) = self.cgroups.get(&cgroup) else { return cgroup };
         let Some(id) = &container.container_id else { return cgroup };
