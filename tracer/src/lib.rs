@@ -26,6 +26,8 @@ pub mod pipeline;
 #[cfg(feature = "kernel")]
 mod private;
 pub mod protocol;
+#[cfg(feature = "kube")]
+mod reasons;
 mod recent;
 pub mod sink;
 pub mod verdict;

@@ -9,6 +9,7 @@ use crate::k8s::dump::DumpError;
 use crate::k8s::watch::ConnectError;
 use crate::kernel::StartError;
 use crate::pipeline::PipelineError;
+use crate::reasons::chain;
 
 /// The command can't be meant as it was written.
 #[derive(Debug, thiserror::Error)]
@@ -52,21 +53,10 @@ pub fn report(error: &anyhow::Error) {
     let mut out = anstream::stderr().lock();
     let (red, cyan) = (anstyle::AnsiColor::Red.on_default().bold(), anstyle::AnsiColor::Cyan.on_default());
     // Where standard error is gone there's nobody to tell.
-    let _ignored = writeln!(out, "{red}error{red:#}: {}", chain(error));
+    let _ignored = writeln!(out, "{red}error{red:#}: {}", chain(error.as_ref()));
     if let Some(hint) = hint(error) {
         let _ignored = writeln!(out, "{cyan}hint{cyan:#}: {hint}");
     }
-}
-
-/// Outermost first; a reason that its outer one already says is left out.
-fn chain(error: &anyhow::Error) -> String {
-    let mut text = error.to_string();
-    for cause in error.chain().skip(1).map(ToString::to_string) {
-        if !text.contains(&cause) {
-            text = format!("{text}: {cause}");
-        }
-    }
-    text
 }
 
 fn hint(error: &anyhow::Error) -> Option<&'static str> {

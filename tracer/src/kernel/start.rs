@@ -29,6 +29,7 @@ use crate::heap;
 use crate::host::HostRoot;
 use crate::host::cgroups::{self, CgroupError};
 use crate::host::proc::Proc;
+use crate::reasons::chain;
 
 /// What to observe, and how much of it to report.
 #[derive(Clone, Debug)]
@@ -215,15 +216,7 @@ fn load(object: &[u8], offsets: &Offsets, config: &Config) -> Result<Ebpf, Start
         .override_global("CONFIG", config.as_bytes(), true)
         .load(object)
         .map_err(|error| {
-            let mut reason = error.to_string();
-            let mut source = std::error::Error::source(&error);
-            while let Some(inner) = source {
-                let text = inner.to_string();
-                if !reason.contains(&text) {
-                    reason = format!("{reason}: {text}");
-                }
-                source = inner.source();
-            }
+            let reason = chain(&error);
             // EPERM, though the capabilities were there.
             if reason.contains("os error 1)") {
                 let remedy = "a security profile (seccomp, AppArmor, SELinux) of the container forbids bpf(2): run it \

@@ -23,6 +23,7 @@ use tonic::body::Body as GrpcBody;
 use tonic::metadata::{MetadataKey, MetadataValue};
 
 use crate::agent::config::{Otlp, Protocol};
+use crate::reasons::chain;
 
 /// What is read of an answer: numbers and a sentence.
 const ANSWER_BYTES: usize = 65_536;
@@ -207,16 +208,6 @@ fn of_status(status: tonic::Status) -> Failure {
         | Code::Unknown => Failure::Again(text),
         _ => Failure::Refused(text),
     }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        text = format!("{text}: {inner}");
-        source = inner.source();
-    }
-    text
 }
 
 fn tls(config: &Otlp, secure: bool) -> Result<rustls::ClientConfig, ClientError> {

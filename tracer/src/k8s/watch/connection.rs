@@ -10,6 +10,8 @@ use tokio::time::Instant;
 
 use super::proxy::is_exempt;
 
+use crate::reasons::chain;
+
 /// Given to every pod that has a service account.
 const SERVICE_HOST: &str = "KUBERNETES_SERVICE_HOST";
 const TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
@@ -128,18 +130,4 @@ impl Connection {
             Err(error) => tracing::warn!("{error}; going on with the credentials read before"),
         }
     }
-}
-
-/// An error with its reasons; one that says the same as the one before is left out.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let inner = cause.to_string();
-        if !text.contains(&inner) {
-            text = format!("{text}: {inner}");
-        }
-        next = cause.source();
-    }
-    text
 }

@@ -19,10 +19,11 @@ use serde_json::value::RawValue;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::connection::{Connection, chain};
+use super::connection::Connection;
 use super::kinds::Kind;
 use crate::event::WatchState;
 use crate::k8s::model::Object;
+use crate::reasons::chain;
 
 /// Objects of one answer. A pod is 5 to 20 KiB of text.
 const PAGE: u32 = 100;
