@@ -76,7 +76,7 @@ pub(super) async fn serve(
 /// Waits until a connection has had its time; for ever once it is said to carry a stream.
 async fn overdue(stream: &Notify, patience: Duration) {
     if tokio::time::timeout(patience, stream.notified()).await.is_ok() {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 
