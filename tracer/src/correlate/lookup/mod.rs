@@ -29,6 +29,7 @@ const GRACE_NS: u64 = 5_000_000;
 /// How a lookup ended so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LookupOutcome {
+    /// In a way that fails nobody.
     Answered,
     NoSuchName,
     ServerFailure(u8),
@@ -235,17 +236,30 @@ fn is_one(a: Actor, b: Actor) -> bool {
     a == b || a.tid == 0 || b.tid == 0
 }
 
+/// Whoever wants to connect asks for these.
+fn is_for_an_address(query_type: &str) -> bool {
+    matches!(query_type, "A" | "AAAA")
+}
+
+fn outcome(dns: &Dns, until: Ktime) -> LookupOutcome {
+    match dns.rcode {
+        // For logs, of zones that often nobody serves.
+        _ if dns.query_type == "PTR" => LookupOutcome::Answered,
+        _ if dns.end_ns > until.saturating_add(GRACE_NS) => LookupOutcome::Timeout,
+        None => LookupOutcome::Timeout,
+        Some(0) => LookupOutcome::Answered,
+        // Most of what is asked for beside an address isn't there on most days, and is done without.
+        Some(_) if !is_for_an_address(&dns.query_type) => LookupOutcome::Answered,
+        Some(3) => LookupOutcome::NoSuchName,
+        Some(code) => LookupOutcome::ServerFailure(code),
+    }
+}
+
 /// Lookups of one cgroup's transactions, in the order in which they were told.
 fn folded(transactions: &[&Transaction], until: Ktime) -> Vec<Lookup> {
     let mut found: Vec<Lookup> = Vec::new();
     for Transaction { dns, base, .. } in transactions {
-        let outcome = match dns.rcode {
-            _ if dns.end_ns > until.saturating_add(GRACE_NS) => LookupOutcome::Timeout,
-            None => LookupOutcome::Timeout,
-            Some(0) => LookupOutcome::Answered,
-            Some(3) => LookupOutcome::NoSuchName,
-            Some(code) => LookupOutcome::ServerFailure(code),
-        };
+        let outcome = outcome(dns, until);
         let same = |l: &&mut Lookup| {
             dns.start_ns.saturating_sub(l.end_ns) < GAP_NS
                 && is_one(l.actor, dns.actor)
@@ -325,7 +339,8 @@ impl Lookup {
             LookupOutcome::ServerFailure(_) => 1,
             LookupOutcome::NoSuchName => 0,
         };
-        self.outcome = self.questions.iter().map(|q| q.outcome).max_by_key(|o| rank(*o)).unwrap_or(outcome);
+        let decisive = self.questions.iter().max_by_key(|q| (is_for_an_address(&q.query_type), rank(q.outcome)));
+        self.outcome = decisive.map_or(outcome, |q| q.outcome);
         if outcome == self.outcome {
             self.client = dns.local;
             self.resolver = dns.remote;

@@ -60,6 +60,34 @@ fn what_was_answered_and_is_asked_again_is_another_lookup() {
     assert_eq!(outcomes(&lookups), [(LookupOutcome::Answered, 2), (LookupOutcome::Answered, 2)]);
 }
 
+/// How the lookup of one name ends, by the types that were asked for.
+fn outcome_of(questions: &[(&str, Option<u8>)]) -> LookupOutcome {
+    let mut lookups = Lookups::default();
+    for (query_type, rcode) in questions {
+        lookups.add(query(1, 0, "cart", query_type, *rcode), None);
+    }
+    let found = lookups.fold(0, Ktime::MAX, |_| true);
+    assert_eq!(found.len(), 1);
+    found[0].outcome
+}
+
+#[test]
+fn of_what_isnt_needed_to_connect_only_silence_is_a_failure() {
+    use LookupOutcome::{Answered, NoSuchName, ServerFailure, Timeout};
+    // grpc-go asks for `_grpc_config` and `_grpclb` by default; nobody has them.
+    assert_eq!(outcome_of(&[("TXT", Some(3))]), Answered);
+    assert_eq!(outcome_of(&[("SRV", Some(2))]), Answered);
+    assert_eq!(outcome_of(&[("SRV", None)]), Timeout);
+    // For logs, of zones that often nobody serves.
+    assert_eq!(outcome_of(&[("PTR", Some(3))]), Answered);
+    assert_eq!(outcome_of(&[("PTR", None)]), Answered);
+    assert_eq!(outcome_of(&[("AAAA", Some(3))]), NoSuchName);
+    assert_eq!(outcome_of(&[("A", Some(2))]), ServerFailure(2));
+    // Beside addresses the others don't count at all.
+    assert_eq!(outcome_of(&[("HTTPS", Some(3)), ("A", Some(3))]), NoSuchName);
+    assert_eq!(outcome_of(&[("A", Some(0)), ("HTTPS", None)]), Answered);
+}
+
 #[test]
 fn what_is_old_or_too_much_is_forgotten() {
     let mut lookups = Lookups::default();
