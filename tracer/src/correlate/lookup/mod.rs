@@ -23,6 +23,8 @@ const SIDE: usize = 64;
 const LATEST: usize = 256;
 /// Questions of one lookup that are told apart: six search domains (the most that resolv.conf(5) takes), twice.
 const QUESTIONS: usize = 16;
+/// A resolver goes on to the next search domain at once, and the answers in between take no longer than this.
+const NEXT_NS: u64 = 1_000_000_000;
 /// Queries younger than this when their request failed weren't waited for.
 const GRACE_NS: u64 = 5_000_000;
 
@@ -71,6 +73,8 @@ struct Transaction {
     sequence: u64,
     dns: Dns,
     base: String,
+    /// The cluster's search domains were behind it: what is before them is what was asked for.
+    searched: bool,
     /// Of the name's first label, which all expansions share.
     label: u64,
 }
@@ -145,9 +149,11 @@ impl Lookups {
         }
         self.last += 1;
         let (sequence, base, label) = (self.last, base(&dns.name, namespace), label(&dns.name));
+        // Without the namespace something of the domain may be left.
+        let searched = namespace.is_some() && base != dns.name;
         self.known.insert(key, sequence);
         self.order.push_back(dns.cgroup);
-        asked.0.push_back(Transaction { sequence, dns, base, label });
+        asked.0.push_back(Transaction { sequence, dns, base, searched, label });
         if self.order.len() > BOUND {
             self.forget_oldest();
             self.overflowed += 1;
@@ -216,11 +222,18 @@ impl Lookups {
     /// Whether the same name was resolved in a query of that container's since the lookup began, by whom the test admits.
     pub(crate) fn resolved(&self, failed: &Lookup, until: Ktime, by: impl Fn(Actor) -> bool) -> bool {
         let label = label(&failed.name);
-        let since = self.by_cgroup.get(&failed.cgroup).into_iter().flat_map(|asked| asked.since(failed.start_ns));
-        since.filter(|t| t.label == label && t.dns.rcode == Some(0) && by(t.dns.actor)).any(|t| {
+        let since = || self.by_cgroup.get(&failed.cgroup).into_iter().flat_map(|asked| asked.since(failed.start_ns));
+        let alike = || since().filter(|t| t.label == label);
+        // The failed one may have been this name in a search domain of the node, tried by another thread.
+        let was_candidate = |t: &Transaction| {
+            t.dns.start_ns.saturating_sub(failed.end_ns) < NEXT_NS
+                && extends(&failed.name, &t.base)
+                && !alike().any(|t| t.base == failed.name && t.searched)
+        };
+        alike().filter(|t| t.dns.rcode == Some(0) && by(t.dns.actor)).any(|t| {
             (failed.start_ns..=until).contains(&t.dns.start_ns)
                 && t.dns.end_ns <= until.saturating_add(GRACE_NS)
-                && (t.base == failed.name || extends(&t.base, &failed.name))
+                && (t.base == failed.name || (extends(&t.base, &failed.name) && !t.searched) || was_candidate(t))
         })
     }
 

@@ -88,6 +88,43 @@ fn of_what_isnt_needed_to_connect_only_silence_is_a_failure() {
     assert_eq!(outcome_of(&[("A", Some(0)), ("HTTPS", None)]), Answered);
 }
 
+/// Names, whether they exist, and the threads that asked: one process's queries, 10 ms apart.
+fn asked(queries: &[(&str, bool, u32)]) -> Lookups {
+    let mut lookups = Lookups::default();
+    for (at, (name, exists, tid)) in (0..).step_by(10_000_000).zip(queries) {
+        let dns = query(1, at, name, "A", Some(if *exists { 0 } else { 3 }));
+        lookups.add(Dns { actor: Actor { tgid: 9, tid: *tid }, end_ns: at + 1_000_000, ..dns }, Some("shop"));
+    }
+    lookups
+}
+
+/// The names of lookups that failed, and that nothing made good.
+fn missing(lookups: &Lookups) -> Vec<String> {
+    let found = lookups.fold(0, Ktime::MAX, |_| true).into_iter();
+    found.filter(|l| l.failed() && !lookups.resolved(l, Ktime::MAX, |_| true)).map(|l| l.name).collect()
+}
+
+#[test]
+fn a_search_domain_of_the_node_is_tried_in_any_thread() {
+    // Go's resolver asks from one thread and another, and the name as it is at last.
+    let go = asked(&[
+        ("api.example.com.shop.svc.cluster.local", false, 1),
+        ("api.example.com.cluster.local", false, 2),
+        ("api.example.com.ec2.internal", false, 3),
+        ("api.example.com", true, 4),
+    ]);
+    assert_eq!(missing(&go), [""; 0]);
+    // The same in the order of few dots; and what was asked for in a search domain is a name of its own.
+    assert_eq!(missing(&asked(&[("db.corp", false, 1), ("db.corp.ec2.internal", true, 2)])), [""; 0]);
+    let (other, own) = ("redis.other.svc.cluster.local", "redis.shop.svc.cluster.local");
+    assert_eq!(missing(&asked(&[(other, false, 1), ("redis.other", false, 2), (own, true, 3)])), ["redis.other"; 2]);
+    assert_eq!(missing(&asked(&[(own, false, 1), (other, true, 2)])), ["redis"]);
+    // Too late to be the same lookup.
+    let mut late = asked(&[("api.example.com.ec2.internal", false, 1)]);
+    late.add(query(2, 3_000_000_000, "api.example.com", "A", Some(0)), Some("shop"));
+    assert_eq!(missing(&late), ["api.example.com.ec2.internal"]);
+}
+
 #[test]
 fn what_is_old_or_too_much_is_forgotten() {
     let mut lookups = Lookups::default();
