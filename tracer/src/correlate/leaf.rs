@@ -203,7 +203,9 @@ impl Correlator {
         let resolver = self.target(lookup.resolver, None);
         servers.extend(reached.map(|d| d.local));
         let mut drops: Vec<(Ktime, Drop)> = Vec::new();
-        for client in &lookup.clients {
+        // What was lost and answered after all isn't why it failed.
+        let silent = lookup.outcome == LookupOutcome::Timeout;
+        for client in lookup.clients.iter().filter(|_| silent) {
             let from = lookup.start_ns.saturating_sub(AROUND_NS);
             let found = self.window.drops_of(*client, |a| self.may_be(a, &servers, &resolver), from, Ktime::MAX);
             drops.extend(found.into_iter().cloned());
@@ -211,7 +213,7 @@ impl Correlator {
         let target = self.only_endpoint(self.target(lookup.resolver, reached.map(|d| d.local)));
         let icmp = lookup.clients.iter().find_map(|c| self.window.icmps_of(*c, lookup.start_ns, Ktime::MAX)).cloned();
         let reached = reached.map(|d| self.identity.who(&self.snapshot, d.cgroup, None));
-        if lookup.outcome == LookupOutcome::Timeout {
+        if silent {
             let mut hop = self.target_hop(&target, lookup.resolver);
             hop.outcome = Some("DNS timeout".to_owned());
             hop.lasted(lookup.start_ns, lookup.end_ns);
