@@ -3,11 +3,13 @@
 use std::{collections::VecDeque, hash::BuildHasher as _, net::SocketAddr};
 
 use name::{base, extends, label};
+use received::Received;
 use rustc_hash::{FxBuildHasher, FxHashMap};
 
 use crate::event::{Actor, Dns, Ktime, Role};
 
 mod name;
+mod received;
 #[cfg(test)]
 mod tests;
 
@@ -94,7 +96,7 @@ impl Asked {
     }
 }
 
-/// Recent transactions, and the queries that reached a resolver here without being answered.
+/// Recent transactions, and the queries that reached a resolver here without a good answer.
 #[derive(Debug, Default)]
 pub(crate) struct Lookups {
     by_cgroup: FxHashMap<u64, Asked>,
@@ -103,9 +105,7 @@ pub(crate) struct Lookups {
     last: u64,
     /// Sequence numbers by [`key`]: what is unanswered is told again with every look.
     known: FxHashMap<u64, u64>,
-    /// What reached a resolver, by [`key`], and in which order.
-    received: FxHashMap<u64, Dns>,
-    received_order: VecDeque<u64>,
+    received: Received,
     /// Forgotten because the bound was reached, not because of age.
     pub(crate) overflowed: u64,
 }
@@ -127,13 +127,7 @@ impl Lookups {
     pub(crate) fn add(&mut self, dns: Dns, namespace: Option<&str>) -> Option<u64> {
         let key = key(&dns);
         if dns.role == Role::Server {
-            if dns.rcode.is_none() && self.received.insert(key, dns).is_none() {
-                self.received_order.push_back(key);
-                if self.received_order.len() > BOUND {
-                    self.forget_oldest_received();
-                    self.overflowed += 1;
-                }
-            }
+            self.overflowed += u64::from(self.received.add(key, dns));
             return None;
         }
         let asked = self.by_cgroup.entry(dns.cgroup).or_default();
@@ -172,28 +166,20 @@ impl Lookups {
         }
     }
 
-    fn forget_oldest_received(&mut self) {
-        if let Some(key) = self.received_order.pop_front() {
-            self.received.remove(&key);
-        }
-    }
-
     pub(crate) fn expire(&mut self, limit: Ktime) {
         let oldest = |of: &Self| of.by_cgroup.get(of.order.front()?)?.0.front().map(|t| t.dns.end_ns);
         while oldest(self).is_some_and(|end| end < limit) {
             self.forget_oldest();
         }
-        let oldest = |of: &Self| of.received.get(of.received_order.front()?).map(|dns| dns.end_ns);
-        while oldest(self).is_some_and(|end| end < limit) {
-            self.forget_oldest_received();
-        }
+        self.received.expire(limit);
     }
 
-    /// The lookups begun in an interval by whom the test admits, oldest first.
+    /// The lookups begun in an interval by whom the test admits, on their own account, oldest first.
     pub(crate) fn fold(&self, from: Ktime, until: Ktime, mut of: impl FnMut(u64) -> bool) -> Vec<Lookup> {
         let mut found = Vec::new();
         for (_, asked) in self.by_cgroup.iter().filter(|(cgroup, _)| of(**cgroup)) {
-            let mut begun: Vec<_> = asked.since(from).filter(|t| (from..=until).contains(&t.dns.start_ns)).collect();
+            let begun = asked.since(from).filter(|t| (from..=until).contains(&t.dns.start_ns));
+            let mut begun: Vec<_> = begun.filter(|t| !self.received.is_passed_on(&t.dns)).collect();
             begun.reverse();
             found.extend(folded(&begun, until));
         }
@@ -201,11 +187,15 @@ impl Lookups {
         found
     }
 
-    /// The lookup that a transaction belongs to, as it stands now; of those begun within a time of it.
+    /// The lookup that a transaction belongs to, as it stands now; of those begun within a time of it. None for what is only
+    /// passed on.
     pub(crate) fn of(&self, cgroup: u64, sequence: u64, within: u64, now: Ktime) -> Option<Lookup> {
         let asked = self.by_cgroup.get(&cgroup)?;
         let (items, at) = (&asked.0, asked.place(sequence)?);
         let wanted = &items[at];
+        if self.received.is_passed_on(&wanted.dns) {
+            return None;
+        }
         let alike = |t: &&Transaction| {
             t.label == wanted.label
                 && t.dns.start_ns.abs_diff(wanted.dns.start_ns) <= within
@@ -237,10 +227,22 @@ impl Lookups {
         })
     }
 
-    /// A query of that lookup which a resolver here received and didn't answer.
+    /// A query of that lookup which a resolver here received and didn't answer, or with a failure.
     pub(crate) fn reached(&self, lookup: &Lookup) -> Option<&Dns> {
-        let mut newest_first = self.received_order.iter().rev().filter_map(|key| self.received.get(key));
-        newest_first.find(|dns| lookup.clients.contains(&dns.remote))
+        self.received.of(lookup)
+    }
+
+    /// The lookup by which a resolver passed on what it had received, if that wasn't answered until then either.
+    pub(crate) fn passed_on(&self, received: &Dns, until: Ktime) -> Option<Lookup> {
+        let same = |t: &&Transaction| {
+            (&t.dns.name, &t.dns.query_type, t.dns.netns) == (&received.name, &received.query_type, received.netns)
+                && (received.start_ns..=until).contains(&t.dns.start_ns)
+                && self.received.is_passed_on(&t.dns)
+        };
+        let since = self.by_cgroup.get(&received.cgroup)?.since(received.start_ns);
+        let mut found: Vec<_> = since.filter(same).take(SIDE).collect();
+        found.reverse();
+        folded(&found, until).into_iter().find(|lookup| lookup.outcome == LookupOutcome::Timeout)
     }
 }
 

@@ -126,6 +126,34 @@ fn a_search_domain_of_the_node_is_tried_in_any_thread() {
 }
 
 #[test]
+fn what_a_resolver_passes_on_is_the_failure_of_whoever_asked() {
+    let (app, resolver) = (SocketAddr::from(([10, 1, 0, 5], 1)), SocketAddr::from(([10, 1, 0, 2], 53)));
+    let outcomes = |rcode, upstream: [u8; 4]| {
+        let mut lookups = Lookups::default();
+        let asks = query(1, 1_000, "api.corp.example", "A", rcode);
+        let passes_on =
+            Dns { cgroup: 8, netns: 2, remote: (upstream, 53).into(), ..query(2, 2_000, &asks.name, "A", rcode) };
+        let own = query(3, 3_000, "own.example", "A", rcode);
+        lookups.add(passes_on.clone(), None);
+        lookups.add(Dns { role: Role::Server, local: resolver, remote: app, ..passes_on.clone() }, None);
+        lookups.add(Dns { netns: 2, cgroup: 8, ..own }, None);
+        lookups.add(asks, None);
+        let found = lookups.fold(0, Ktime::MAX, |_| true);
+        let named: Vec<_> = found.iter().map(|l| (l.cgroup, l.name.clone())).collect();
+        let received = lookups.reached(&found[0]);
+        let further = received.and_then(|dns| lookups.passed_on(dns, Ktime::MAX)).map(|l| l.resolver.ip().to_string());
+        assert_eq!(lookups.of(8, 1, 15_000_000_000, Ktime::MAX).is_none(), named.len() == 2);
+        (named, further)
+    };
+    let both = vec![(7, "api.corp.example".to_owned()), (8, "own.example".to_owned())];
+    let outside = [192, 0, 2, 1];
+    assert_eq!(outcomes(Some(3), outside), (both.clone(), None));
+    assert_eq!(outcomes(Some(2), outside), (both.clone(), None), "its answer has come");
+    assert_eq!(outcomes(None, outside), (both, Some("192.0.2.1".to_owned())));
+    assert_eq!(outcomes(None, [127, 0, 0, 1]).0.len(), 3, "the resolver in the container itself");
+}
+
+#[test]
 fn what_is_old_or_too_much_is_forgotten() {
     let mut lookups = Lookups::default();
     for n in 0..BOUND as u64 + 10 {
