@@ -56,6 +56,8 @@ pub(crate) struct Lookup {
     pub(crate) actor: Actor,
     /// Without search-path expansion.
     pub(crate) name: String,
+    /// It was asked for in the cluster's search domains.
+    searched: bool,
     pub(crate) start_ns: Ktime,
     pub(crate) end_ns: Ktime,
     pub(crate) outcome: LookupOutcome,
@@ -273,20 +275,24 @@ fn outcome(dns: &Dns, until: Ktime) -> LookupOutcome {
 /// Lookups of one cgroup's transactions, in the order in which they were told.
 fn folded(transactions: &[&Transaction], until: Ktime) -> Vec<Lookup> {
     let mut found: Vec<Lookup> = Vec::new();
-    for Transaction { dns, base, .. } in transactions {
+    for transaction in transactions {
+        let Transaction { dns, base, searched, .. } = transaction;
         let outcome = outcome(dns, until);
+        // A longer name may be the other one in a search domain of the node, unless it was asked for itself.
         let same = |l: &&mut Lookup| {
             dns.start_ns.saturating_sub(l.end_ns) < GAP_NS
                 && is_one(l.actor, dns.actor)
-                && (l.name == *base || extends(base, &l.name) || extends(&l.name, base))
+                && (l.name == *base || (extends(base, &l.name) && !searched) || (extends(&l.name, base) && !l.searched))
         };
+        let latest = found.iter_mut().rev().take(LATEST).filter(same).min_by_key(|lookup| lookup.name != *base);
         // Who asks again what was answered looks up anew.
-        match found.iter_mut().rev().take(LATEST).find(same).filter(|lookup| !lookup.knew(dns)) {
-            Some(lookup) => lookup.merge(dns, base, outcome, until),
+        match latest.filter(|lookup| !lookup.knew(dns)) {
+            Some(lookup) => lookup.merge(transaction, outcome, until),
             None => found.push(Lookup {
                 cgroup: dns.cgroup,
                 actor: dns.actor,
                 name: base.clone(),
+                searched: *searched,
                 start_ns: dns.start_ns,
                 end_ns: dns.end_ns.min(until),
                 outcome,
@@ -327,7 +333,8 @@ impl Lookup {
         self.end_ns.saturating_sub(self.start_ns) / 1_000_000
     }
 
-    fn merge(&mut self, dns: &Dns, base: &str, outcome: LookupOutcome, until: Ktime) {
+    fn merge(&mut self, transaction: &Transaction, outcome: LookupOutcome, until: Ktime) {
+        let Transaction { dns, base, searched, .. } = transaction;
         self.start_ns = self.start_ns.min(dns.start_ns);
         self.end_ns = self.end_ns.max(dns.end_ns.min(until));
         let room = self.questions.len() < QUESTIONS;
@@ -346,8 +353,9 @@ impl Lookup {
             self.clients.push(dns.local);
         }
         if base.len() < self.name.len() {
-            base.clone_into(&mut self.name);
+            (self.name, self.searched) = (base.clone(), *searched);
         }
+        self.searched |= *searched;
         let rank = |outcome: LookupOutcome| match outcome {
             LookupOutcome::Answered => 3,
             LookupOutcome::Timeout => 2,
