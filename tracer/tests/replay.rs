@@ -202,6 +202,21 @@ fn lookups_leave_room_for_looks_at_the_node() {
     assert!(causes(incidents).eq(causes(replay("app-error-deep"))));
 }
 
+/// A lost race isn't why a lookup failed that was asked again and answered.
+#[test]
+fn what_was_answered_in_the_end_was_not_dropped() {
+    let causes = |name: &str| -> Vec<_> {
+        let answered = replay_edited(name, |mut record| {
+            if let Event::Dns(dns) = &mut record.event {
+                dns.rcode = Some(3);
+            }
+            vec![record]
+        });
+        answered.into_iter().map(|incident| incident.cause.id).collect()
+    };
+    assert_eq!(causes("conntrack-race"), ["dns-nxdomain"]);
+}
+
 #[test]
 fn controls_yield_nothing() {
     for name in ["control-hang-up", "control-retry"] {

@@ -18,6 +18,8 @@ use super::{http, route::Call, tls::Stream};
 pub struct Target {
     pub http: bool,
     pub tls: bool,
+    /// It is sent to and never answers, as what collects metrics.
+    pub one_way: bool,
     pub host: String,
     pub port: u16,
     pub path: String,
@@ -32,7 +34,8 @@ impl Target {
             _ => (authority, if scheme == "https" { 443 } else { 80 }),
         };
         let host = host.trim_matches(['[', ']']).to_owned();
-        Ok(Self { http: scheme != "tcp", tls: scheme == "https", host, port, path: path.to_owned() })
+        let [tls, one_way] = ["https", "line"].map(|name| name == scheme);
+        Ok(Self { http: scheme.starts_with("http"), tls, one_way, host, port, path: path.to_owned() })
     }
 
     /// By the C library's resolver, so that search domains, ndots and retries act as they do for any program.
@@ -45,11 +48,19 @@ impl Target {
 
     #[must_use]
     pub fn bytes(&self, headers: &[(String, String)], keep_alive: bool) -> Vec<u8> {
-        if self.http { http::request_bytes(&self.host, &self.path, headers, keep_alive) } else { b"PING\r\n".to_vec() }
+        match self.path.as_str() {
+            path if self.http => http::request_bytes(&self.host, path, headers, keep_alive),
+            _ if self.one_way => format!("{:0>100}\n", "shop.checkouts:1|c").into(),
+            "/" => b"PING\r\n".to_vec(),
+            command => format!("{}\r\n", &command[1..]).into(),
+        }
     }
 
-    /// The status once the answer is complete; 200 for any answer of a TCP target.
+    /// The status once the answer is complete; 200 for any answer of a TCP target, or for none where none is waited for.
     pub fn status(&self, bytes: &[u8], ended: bool) -> Result<Option<http::Response>, Failure> {
+        if self.one_way {
+            return Ok(Some(http::Response { status: 200, keep_alive: false }));
+        }
         if self.http {
             return http::parse_response(bytes, ended).or(Err(Failure::Malformed));
         }
@@ -195,15 +206,17 @@ pub fn send(
     stream.write_all(&target.bytes(headers, keep_alive)).map_err(|e| Failure::exchanging(&e))?;
     let mut bytes = Vec::new();
     let mut chunk = [0; 4096];
+    let mut ended = false;
     loop {
-        let read = stream.read(&mut chunk).map_err(|e| Failure::exchanging(&e))?;
-        bytes.extend_from_slice(&chunk[..read]);
-        if let Some(response) = target.status(&bytes, read == 0)? {
+        if let Some(response) = target.status(&bytes, ended)? {
             return Ok(response);
         }
-        if read == 0 {
+        if ended {
             return Err(Failure::Closed);
         }
+        let read = stream.read(&mut chunk).map_err(|e| Failure::exchanging(&e))?;
+        bytes.extend_from_slice(&chunk[..read]);
+        ended = read == 0;
     }
 }
 

@@ -98,14 +98,15 @@ async fn exchange(mut stream: TcpStream, target: &Target, ids: &[(String, String
     let failed = |error: std::io::Error| Failure::exchanging(&error);
     stream.write_all(&target.bytes(ids, false)).await.map_err(failed)?;
     let mut bytes = Vec::new();
+    let mut ended = false;
     loop {
-        let read = stream.read_buf(&mut bytes).await.map_err(failed)?;
-        if let Some(response) = target.status(&bytes, read == 0)? {
+        if let Some(response) = target.status(&bytes, ended)? {
             return Ok(response.status);
         }
-        if read == 0 {
+        if ended {
             return Err(Failure::Closed);
         }
+        ended = stream.read_buf(&mut bytes).await.map_err(failed)? == 0;
     }
 }
 

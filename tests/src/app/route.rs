@@ -80,7 +80,8 @@ pub enum Misbehave {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Call {
-    /// `http://host[:port]/path`, or `tcp://host:port` for a redis-like PING.
+    /// `http://host[:port]/path`, or `tcp://host:port[/COMMAND]` for a redis-like PING or COMMAND, or
+    /// `line://host:port` for a line that nobody answers.
     pub url: String,
     /// Only when the request's query contains this `key=value`.
     #[serde(default)]

@@ -1,4 +1,4 @@
-//! The small servers beside the application: a redis that answers PING, a listener that never answers a SYN, and the
+//! The small servers beside the application: a redis that answers PING and nothing else, a listener that never answers a SYN, and the
 //! process that holds a pod's namespaces.
 
 use std::{
@@ -16,11 +16,13 @@ pub fn redis(listener: &TcpListener) -> Result<()> {
         let (mut stream, _) = listener.accept()?;
         std::thread::spawn(move || {
             let mut chunk = [0; 512];
-            while stream.read(&mut chunk).is_ok_and(|read| read > 0) {
-                if stream.write_all(b"+PONG\r\n").is_err() {
+            while let Ok(read @ 1..) = stream.read(&mut chunk) {
+                if chunk[..read].starts_with(b"PING") && stream.write_all(b"+PONG\r\n").is_err() {
                     break;
                 }
             }
+            // Far away, the client's FIN is acknowledged before the server has closed, too.
+            std::thread::sleep(Duration::from_millis(200));
         });
     }
 }

@@ -148,6 +148,7 @@ pub struct Plan {
     pub policies: Vec<serde_json::Value>,
     pub objects: Vec<serde_json::Value>,
     pub servfail_zones: Vec<String>,
+    pub forwarded_zones: BTreeMap<String, String>,
     pub proxy: ProxyMode,
     pub masquerade: bool,
     /// What the DNS answers.
@@ -167,6 +168,7 @@ impl Plan {
             objects,
             outside,
             servfail_zones,
+            forwarded_zones,
             dns_not_ready,
             masquerade,
         } = spec;
@@ -201,6 +203,7 @@ impl Plan {
             policies: policies.clone(),
             objects: objects.clone(),
             servfail_zones: servfail_zones.clone(),
+            forwarded_zones: forwarded_zones.clone(),
             proxy: *proxy,
             masquerade: *masquerade,
             names,

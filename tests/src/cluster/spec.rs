@@ -80,6 +80,9 @@ pub struct ClusterSpec {
     /// Zones the DNS server answers with SERVFAIL.
     #[serde(default)]
     pub servfail_zones: Vec<String>,
+    /// Zones that it asks a pod for, with another DNS server in it.
+    #[serde(default)]
+    pub forwarded_zones: BTreeMap<String, String>,
     /// The DNS pod isn't ready, so that its Service has no endpoints.
     #[serde(default)]
     pub dns_not_ready: bool,

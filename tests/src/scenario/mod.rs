@@ -78,8 +78,11 @@ pub enum Fault {
     },
     /// A pod gets a volume, which may have no room, or fail.
     Volume(Volume),
-    /// The DNS server's process is stopped: queries arrive and nobody answers.
-    StopDns,
+    /// A DNS server's process is stopped: queries arrive and nobody answers.
+    StopDns {
+        #[serde(default = "coredns")]
+        pod: String,
+    },
     /// The kubelet begins to probe.
     StartKubelet,
 }
@@ -124,6 +127,9 @@ pub struct Traffic {
     pub results: BTreeMap<String, u32>,
 }
 
+fn coredns() -> String {
+    "coredns".into()
+}
 fn client() -> String {
     "client".into()
 }

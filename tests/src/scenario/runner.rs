@@ -132,7 +132,7 @@ pub fn inject(cluster: &mut Cluster, fault: &Fault) -> Result<()> {
         Fault::LocalPorts { pod, low, high } => cluster.narrow_local_ports(pod, *low, *high),
         Fault::StartKubelet => cluster.start_kubelet(),
         Fault::Volume(volume) => cluster.mount_volume(volume),
-        Fault::StopDns => cluster.signal_server("coredns", Signal::SIGSTOP),
+        Fault::StopDns { pod } => cluster.signal_server(pod, Signal::SIGSTOP),
     }
 }
 

@@ -2,11 +2,16 @@
 
 use std::{collections::BTreeMap, fmt::Write as _, path::Path};
 
+use anyhow::Result;
+
 use super::Server;
 use crate::cluster::{
     Plan,
     spec::{PodSpec, ServiceSpec, TrafficPolicy, WorkloadKind},
 };
+
+/// The workload of the cluster's.
+pub const NAME: &str = "kube-system/coredns";
 
 /// The DNS server's pod, which every cluster has.
 #[must_use]
@@ -43,8 +48,9 @@ pub fn service() -> ServiceSpec {
 }
 
 /// Everything unknown is NXDOMAIN; a zone whose file is empty is SERVFAIL.
-#[must_use]
-pub fn configuration(directory: &Path, plan: &Plan) -> String {
+pub fn configuration(directory: &Path, plan: &Plan, forwards: bool) -> Result<String> {
+    let failing = || plan.servfail_zones.iter().filter(|zone| !(forwards && plan.forwarded_zones.contains_key(*zone)));
+    let forwarded = || plan.forwarded_zones.iter().filter(|_| forwards);
     let directory = directory.display();
     let mut text = format!(
         "server:\n  directory: \"{directory}\"\n  chroot: \"\"\n  username: \"\"\n  pidfile: \"\"\n  use-syslog: no\n\
@@ -57,16 +63,20 @@ pub fn configuration(directory: &Path, plan: &Plan) -> String {
         let kind = if address.is_ipv4() { "A" } else { "AAAA" };
         let _ = writeln!(text, "  local-data: \"{name}. 5 IN {kind} {address}\"");
     }
-    for zone in &plan.servfail_zones {
+    for zone in failing().chain(forwarded().map(|(zone, _)| zone)) {
         let _ = writeln!(text, "  local-zone: \"{zone}.\" transparent");
     }
     text.push_str("remote-control:\n  control-enable: no\n");
-    for zone in &plan.servfail_zones {
+    for zone in failing() {
         let _ = write!(
             text,
             "auth-zone:\n  name: \"{zone}.\"\n  zonefile: \"empty.zone\"\n  for-downstream: yes\n\
              \x20 for-upstream: no\n  fallback-enabled: no\n"
         );
     }
-    text
+    for (zone, pod) in forwarded() {
+        let address = plan.pod(pod)?.addresses.of(plan.family);
+        let _ = write!(text, "forward-zone:\n  name: \"{zone}.\"\n  forward-addr: {address}\n");
+    }
+    Ok(text)
 }

@@ -75,7 +75,7 @@ pub enum Server {
     },
     Nginx(nginx::Nginx),
     Haproxy(haproxy::Haproxy),
-    /// The cluster's DNS; every cluster has exactly one without being asked.
+    /// DNS; the cluster's is there without being asked, others know the same names and forward nothing.
     Dns,
 }
 
@@ -154,7 +154,7 @@ impl Server {
             }
             Self::Dns => {
                 let file = directory.join("unbound.conf");
-                write(&file, &dns::configuration(directory, plan))?;
+                write(&file, &dns::configuration(directory, plan, pod.is(dns::NAME))?)?;
                 write(&directory.join("empty.zone"), "")?;
                 Some(words(&["/usr/sbin/unbound", "-d", "-c", path(&file)?]))
             }

@@ -69,14 +69,15 @@ pub fn candidates(directory: &Path) -> Result<BTreeMap<String, Scenario>> {
 
 /// Whether what it breaks is its own: not the cluster's DNS, nor the node, nor how the whole cluster is made.
 fn shares(scenario: &Scenario) -> bool {
-    let ClusterSpec { ip, cgroups, dns_not_ready, masquerade, .. } = &scenario.cluster;
-    let own_cluster = *ip != Family::V4 || *cgroups != CgroupDriver::Systemd || *dns_not_ready || *masquerade;
+    let ClusterSpec { ip, cgroups, dns_not_ready, masquerade, forwarded_zones, .. } = &scenario.cluster;
+    let own_dns = *dns_not_ready || !forwarded_zones.is_empty();
+    let own_cluster = *ip != Family::V4 || *cgroups != CgroupDriver::Systemd || own_dns || *masquerade;
     let text = serde_json::to_string(&scenario.cluster).unwrap_or_default();
     let node_object = text.contains("\"kind\":\"Node\"");
     let faults = serde_json::to_string(&scenario.faults).unwrap_or_default();
     let dns = text.contains("kube-system") || faults.contains("coredns");
     let everybodys = |fault: &Fault| match fault {
-        Fault::StopDns => true,
+        Fault::StopDns { .. } => true,
         Fault::Firewall(rule) => rule.pod.is_none() && rule.to.is_none(),
         _ => false,
     };

@@ -21,8 +21,8 @@ const CALLS: usize = 4096;
 pub(super) const DEATH_NS: u64 = 1_000_000_000;
 /// From a process's end (`sched_process_exit`) to its last socket's, which `exit_files` closes after it (`kernel/exit.c`).
 const LETTING_GO_NS: u64 = 100_000_000;
-/// Made during the request, a connection whose handshake failed is let go of within this time of the answer.
-const HANDSHAKE_END_NS: u64 = 100_000_000;
+/// Made during the request, a connection that failed is let go of within this time of the answer.
+const CONNECTION_END_NS: u64 = 100_000_000;
 /// A DNS answer takes less than this; what has waited longer was waited for.
 const LOOKUP_NS: u64 = 150_000_000;
 /// Servers that relay requests, by process name or `Server` header.
@@ -85,12 +85,10 @@ impl Correlator {
         let attempts = attempts.filter(|(_, a)| within(a.start_ns) && key(a.cgroup));
         calls.extend(attempts.cloned().map(|(at, a)| Call::Attempt(at, a)));
         let ends = self.window.signals.recent().take(CALLS).filter(|(at, s)| {
-            let its_own = match s.handshake_failure() {
-                // A gateway may answer just before it lets go of the connection.
-                Some(_) => within(s.established_ns) && *at <= until.saturating_add(HANDSHAKE_END_NS),
-                None => *at >= from && *at <= until,
-            };
-            s.signal == SignalKind::ConnectionEnd && its_own && key(s.cgroup)
+            // Whoever answers may let go of the connection a moment later, and the peer's kernel acknowledges that later still.
+            let made = within(s.established_ns) && *at <= until.saturating_add(CONNECTION_END_NS);
+            let its_own = made || (s.handshake_failure().is_none() && *at >= from && *at <= until);
+            s.signal == SignalKind::ConnectionEnd && its_own && key(s.cgroup) && self.is_failed_end(*at, s)
         });
         calls.extend(ends.cloned().map(|(at, s)| Call::End(at, s)));
         // A query that has just been asked isn't waited for, unless it was rejected.

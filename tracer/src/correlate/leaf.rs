@@ -20,6 +20,8 @@ use crate::{
 const AROUND_NS: u64 = 50_000_000;
 /// Pods of a Service whose probes are looked at.
 const PODS: usize = 64;
+/// Paths this long don't lead to one more resolver: they may ask each other in a circle.
+const RESOLVERS: usize = 16;
 /// How long an OOM kill, or another end, explains that nobody listens.
 const OOM_NS: u64 = 60_000_000_000;
 
@@ -215,23 +217,39 @@ impl Correlator {
     fn end_with_lookup<'a>(&'a self, chain: &mut Chain<'a>, lookup: &Lookup, link: Link) {
         let mut servers = vec![lookup.resolver];
         let reached = self.window.lookups.reached(lookup);
+        let target = self.only_endpoint(self.target(lookup.resolver, reached.map(|d| d.local)));
+        let failure = match lookup.outcome {
+            LookupOutcome::Timeout => Some("DNS timeout"),
+            LookupOutcome::ServerFailure(_) => Some("DNS error"),
+            LookupOutcome::Answered | LookupOutcome::NoSuchName => None,
+        };
+        let mut hop = self.target_hop(&target, lookup.resolver);
+        hop.outcome = failure.map(str::to_owned);
+        hop.udp = !lookup.tcp;
+        hop.lasted(lookup.start_ns, lookup.end_ns);
+        hop.link = Some(link);
+        // A resolver that nobody answered what it passed on isn't to blame.
+        if let (Some(_), Some(received)) = (failure, reached)
+            && chain.hops.len() < RESOLVERS
+            && let Some(passed_on) = self.window.lookups.passed_on(received, lookup.end_ns)
+        {
+            chain.hops.push(hop);
+            chain.links.push(Link::Time);
+            return self.end_with_lookup(chain, &passed_on, Link::Time);
+        }
         let resolver = self.target(lookup.resolver, None);
         servers.extend(reached.map(|d| d.local));
         let mut drops: Vec<(Ktime, Drop)> = Vec::new();
-        for client in &lookup.clients {
+        // What was lost and answered after all isn't why it failed.
+        let silent = lookup.outcome == LookupOutcome::Timeout;
+        for client in lookup.clients.iter().filter(|_| silent) {
             let from = lookup.start_ns.saturating_sub(AROUND_NS);
             let found = self.window.drops_of(*client, |a| self.may_be(a, &servers, &resolver), from, Ktime::MAX);
             drops.extend(found.into_iter().cloned());
         }
-        let target = self.only_endpoint(self.target(lookup.resolver, reached.map(|d| d.local)));
         let icmp = lookup.clients.iter().find_map(|c| self.window.icmps_of(*c, lookup.start_ns, Ktime::MAX)).cloned();
         let reached = reached.map(|d| self.identity.who(&self.snapshot, d.cgroup, None));
-        if lookup.outcome == LookupOutcome::Timeout {
-            let mut hop = self.target_hop(&target, lookup.resolver);
-            hop.outcome = Some("DNS timeout".to_owned());
-            hop.udp = !lookup.tcp;
-            hop.lasted(lookup.start_ns, lookup.end_ns);
-            hop.link = Some(link);
+        if silent {
             chain.hops.push(hop);
         }
         let drop_pod = drops.first().and_then(|(_, d)| self.pod_of_netns(d.netns));

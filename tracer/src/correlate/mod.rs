@@ -43,6 +43,7 @@ mod probe;
 mod symptom;
 #[cfg(test)]
 mod tests;
+mod unanswered;
 mod window;
 
 pub(crate) use around::Around;
@@ -279,7 +280,8 @@ impl Correlator {
                 if signal.no_socket {
                     self.inquire_listeners(signal.netns);
                 }
-                let end = signal.is_broken_end() && self.is_observed(signal.cgroup);
+                let failed = signal.is_broken_end() || unanswered::was_waited_for(&signal, at, signal.established_ns);
+                let end = failed && self.is_observed(signal.cgroup);
                 // What may only be what a failing request waited for is kept, and told by no means alone.
                 if signal.signal == SignalKind::ConnectionEnd && !end && signal.handshake_failure().is_none() {
                     return;

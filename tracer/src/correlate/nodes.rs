@@ -144,6 +144,7 @@ impl Scope<'_> {
                 tls: _,
                 start_ns,
                 last_ns,
+                answered: _,
             }) => {
                 self.conn(conn);
                 self.cgroup(cgroup);

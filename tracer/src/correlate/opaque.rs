@@ -11,9 +11,15 @@ use crate::event::{ConnId, Ktime, OpaqueConnection};
 const CONNECTIONS: usize = 1024;
 /// Remote ends of one request's calls that are listed.
 const LISTED: usize = 4;
+/// Places that are known to answer.
+const PLACES: usize = 10_000;
 
 #[derive(Debug, Default)]
-pub(crate) struct OpaqueConnections(FxHashMap<u64, Container>);
+pub(crate) struct OpaqueConnections {
+    containers: FxHashMap<u64, Container>,
+    /// Places that sent payload to whomever, and until when that is known.
+    answering: FxHashMap<SocketAddr, Ktime>,
+}
 
 #[derive(Debug, Default)]
 struct Container {
@@ -25,7 +31,10 @@ struct Container {
 impl OpaqueConnections {
     /// Notes that a container used a connection.
     pub(crate) fn add(&mut self, container: u64, conn: OpaqueConnection) {
-        let of = self.0.entry(container).or_default();
+        if conn.answered && (self.answering.len() < PLACES || self.answering.contains_key(&conn.remote)) {
+            self.answering.insert(conn.remote, conn.last_ns);
+        }
+        let of = self.containers.entry(container).or_default();
         if of.connections.len() >= CONNECTIONS && !of.connections.contains_key(&conn.conn) {
             of.left_out_ns = of.left_out_ns.max(conn.last_ns);
             return;
@@ -34,7 +43,8 @@ impl OpaqueConnections {
     }
 
     pub(crate) fn expire(&mut self, limit: Ktime) {
-        self.0.retain(|_, of| {
+        self.answering.retain(|_, last_ns| *last_ns >= limit);
+        self.containers.retain(|_, of| {
             of.connections.retain(|_, conn| conn.last_ns >= limit);
             !of.connections.is_empty()
         });
@@ -42,13 +52,13 @@ impl OpaqueConnections {
 
     /// The connections of a container.
     pub(crate) fn of(&self, container: u64) -> impl Iterator<Item = &OpaqueConnection> {
-        self.0.get(&container).into_iter().flat_map(|of| of.connections.values())
+        self.containers.get(&container).into_iter().flat_map(|of| of.connections.values())
     }
 
     /// Where the connections led on which a container may have called within an interval; `None` if there are none. Their use
     /// is only known up to the last time, so one used later may have been used then, too.
     pub(crate) fn used(&self, container: u64, from: Ktime, until: Ktime) -> Option<Vec<SocketAddr>> {
-        let of = self.0.get(&container)?;
+        let of = self.containers.get(&container)?;
         let used = of.connections.values().filter(|conn| conn.start_ns <= until && conn.last_ns >= from);
         let mut remotes: Vec<SocketAddr> = used.map(|conn| conn.remote).collect();
         if remotes.is_empty() && of.left_out_ns < from {
@@ -58,6 +68,16 @@ impl OpaqueConnections {
         remotes.dedup();
         remotes.truncate(LISTED);
         Some(remotes)
+    }
+
+    /// Whether others had payload from there lately.
+    pub(super) fn answers(&self, remote: SocketAddr) -> bool {
+        self.answering.contains_key(&remote)
+    }
+
+    /// When a connection was last used.
+    pub(super) fn last_used(&self, container: u64, conn: ConnId) -> Option<Ktime> {
+        self.containers.get(&container)?.connections.get(&conn).map(|conn| conn.last_ns)
     }
 }
 
@@ -77,6 +97,7 @@ mod tests {
             tls: true,
             start_ns,
             last_ns,
+            answered: false,
         }
     }
 

@@ -119,7 +119,10 @@ impl Correlator {
             Symptom::Exchange(id) => self.window.exchanges.get(*id).cloned().map(Call::Exchange),
             Symptom::Connect(id) => self.window.connects.get(*id).cloned().map(Call::Connect),
             Symptom::Attempt(id) => self.window.attempts.get(*id).cloned().map(|(at, x)| Call::Attempt(at, x)),
-            Symptom::End(id) => self.window.signals.get(*id).cloned().map(|(at, x)| Call::End(at, x)),
+            Symptom::End(id) => {
+                let end = self.window.signals.get(*id).filter(|(at, end)| self.is_failed_end(*at, end));
+                end.cloned().map(|(at, x)| Call::End(at, x))
+            }
             Symptom::Lookup { cgroup, sequence } => {
                 let lookup = self.window.lookups.of(*cgroup, *sequence, LOOKUP_NS, self.now);
                 lookup.filter(Lookup::failed).map(Call::Lookup)

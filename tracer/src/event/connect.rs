@@ -69,6 +69,9 @@ pub struct OpaqueConnection {
     pub start_ns: Ktime,
     /// When payload was last sent or received.
     pub last_ns: Ktime,
+    /// The server has sent payload.
+    #[serde(default)]
+    pub answered: bool,
 }
 
 /// A SYN that reached a listener here and that no SYN-ACK followed.

@@ -190,15 +190,13 @@ impl Signal {
         self.tls.and_then(|tls| tls.failure(by_server))
     }
 
-    /// A connection's end that is a failure: reset by the peer, never answered, or in the handshake.
+    /// A connection's end that is a failure for certain: reset by the peer, or in the handshake.
     pub fn is_broken_end(&self) -> bool {
         // A server that has closed answers the client's goodbye with a reset: of what can't be read, the answer may have come.
         let goodbye = self.tls.is_some_and(|tls| tls.left || self.remote_closed_first);
         let reset = self.reset_received && !self.local_closed_first && !goodbye;
         self.signal == SignalKind::ConnectionEnd
-            && (reset
-                || self.bytes_received == 0
-                || self.handshake_failure().is_some_and(|how| how != Handshake::Unused))
+            && (reset || self.handshake_failure().is_some_and(|how| how != Handshake::Unused))
     }
 }
 

@@ -3,11 +3,13 @@
 use std::{collections::VecDeque, hash::BuildHasher as _, net::SocketAddr};
 
 use name::{base, extends, label};
+use received::Received;
 use rustc_hash::{FxBuildHasher, FxHashMap};
 
 use crate::event::{Actor, Dns, Ktime, Role};
 
 mod name;
+mod received;
 #[cfg(test)]
 mod tests;
 
@@ -23,12 +25,15 @@ const SIDE: usize = 64;
 const LATEST: usize = 256;
 /// Questions of one lookup that are told apart: six search domains (the most that resolv.conf(5) takes), twice.
 const QUESTIONS: usize = 16;
+/// A resolver goes on to the next search domain at once, and the answers in between take no longer than this.
+const NEXT_NS: u64 = 1_000_000_000;
 /// Queries younger than this when their request failed weren't waited for.
 const GRACE_NS: u64 = 5_000_000;
 
 /// How a lookup ended so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LookupOutcome {
+    /// In a way that fails nobody.
     Answered,
     NoSuchName,
     ServerFailure(u8),
@@ -51,6 +56,8 @@ pub(crate) struct Lookup {
     pub(crate) actor: Actor,
     /// Without search-path expansion.
     pub(crate) name: String,
+    /// It was asked for in the cluster's search domains.
+    searched: bool,
     pub(crate) start_ns: Ktime,
     pub(crate) end_ns: Ktime,
     pub(crate) outcome: LookupOutcome,
@@ -71,6 +78,8 @@ struct Transaction {
     sequence: u64,
     dns: Dns,
     base: String,
+    /// The cluster's search domains were behind it: what is before them is what was asked for.
+    searched: bool,
     /// Of the name's first label, which all expansions share.
     label: u64,
 }
@@ -90,7 +99,7 @@ impl Asked {
     }
 }
 
-/// Recent transactions, and the queries that reached a resolver here without being answered.
+/// Recent transactions, and the queries that reached a resolver here without a good answer.
 #[derive(Debug, Default)]
 pub(crate) struct Lookups {
     by_cgroup: FxHashMap<u64, Asked>,
@@ -99,9 +108,7 @@ pub(crate) struct Lookups {
     last: u64,
     /// Sequence numbers by [`key`]: what is unanswered is told again with every look.
     known: FxHashMap<u64, u64>,
-    /// What reached a resolver, by [`key`], and in which order.
-    received: FxHashMap<u64, Dns>,
-    received_order: VecDeque<u64>,
+    received: Received,
     /// Forgotten because the bound was reached, not because of age.
     pub(crate) overflowed: u64,
 }
@@ -123,13 +130,7 @@ impl Lookups {
     pub(crate) fn add(&mut self, dns: Dns, namespace: Option<&str>) -> Option<u64> {
         let key = key(&dns);
         if dns.role == Role::Server {
-            if dns.rcode.is_none() && self.received.insert(key, dns).is_none() {
-                self.received_order.push_back(key);
-                if self.received_order.len() > BOUND {
-                    self.forget_oldest_received();
-                    self.overflowed += 1;
-                }
-            }
+            self.overflowed += u64::from(self.received.add(key, dns));
             return None;
         }
         let asked = self.by_cgroup.entry(dns.cgroup).or_default();
@@ -145,9 +146,11 @@ impl Lookups {
         }
         self.last += 1;
         let (sequence, base, label) = (self.last, base(&dns.name, namespace), label(&dns.name));
+        // Without the namespace something of the domain may be left.
+        let searched = namespace.is_some() && base != dns.name;
         self.known.insert(key, sequence);
         self.order.push_back(dns.cgroup);
-        asked.0.push_back(Transaction { sequence, dns, base, label });
+        asked.0.push_back(Transaction { sequence, dns, base, searched, label });
         if self.order.len() > BOUND {
             self.forget_oldest();
             self.overflowed += 1;
@@ -166,28 +169,20 @@ impl Lookups {
         }
     }
 
-    fn forget_oldest_received(&mut self) {
-        if let Some(key) = self.received_order.pop_front() {
-            self.received.remove(&key);
-        }
-    }
-
     pub(crate) fn expire(&mut self, limit: Ktime) {
         let oldest = |of: &Self| of.by_cgroup.get(of.order.front()?)?.0.front().map(|t| t.dns.end_ns);
         while oldest(self).is_some_and(|end| end < limit) {
             self.forget_oldest();
         }
-        let oldest = |of: &Self| of.received.get(of.received_order.front()?).map(|dns| dns.end_ns);
-        while oldest(self).is_some_and(|end| end < limit) {
-            self.forget_oldest_received();
-        }
+        self.received.expire(limit);
     }
 
-    /// The lookups begun in an interval by whom the test admits, oldest first.
+    /// The lookups begun in an interval by whom the test admits, on their own account, oldest first.
     pub(crate) fn fold(&self, from: Ktime, until: Ktime, mut of: impl FnMut(u64) -> bool) -> Vec<Lookup> {
         let mut found = Vec::new();
         for (_, asked) in self.by_cgroup.iter().filter(|(cgroup, _)| of(**cgroup)) {
-            let mut begun: Vec<_> = asked.since(from).filter(|t| (from..=until).contains(&t.dns.start_ns)).collect();
+            let begun = asked.since(from).filter(|t| (from..=until).contains(&t.dns.start_ns));
+            let mut begun: Vec<_> = begun.filter(|t| !self.received.is_passed_on(&t.dns)).collect();
             begun.reverse();
             found.extend(folded(&begun, until));
         }
@@ -195,11 +190,15 @@ impl Lookups {
         found
     }
 
-    /// The lookup that a transaction belongs to, as it stands now; of those begun within a time of it.
+    /// The lookup that a transaction belongs to, as it stands now; of those begun within a time of it. None for what is only
+    /// passed on.
     pub(crate) fn of(&self, cgroup: u64, sequence: u64, within: u64, now: Ktime) -> Option<Lookup> {
         let asked = self.by_cgroup.get(&cgroup)?;
         let (items, at) = (&asked.0, asked.place(sequence)?);
         let wanted = &items[at];
+        if self.received.is_passed_on(&wanted.dns) {
+            return None;
+        }
         let alike = |t: &&Transaction| {
             t.label == wanted.label
                 && t.dns.start_ns.abs_diff(wanted.dns.start_ns) <= within
@@ -216,18 +215,37 @@ impl Lookups {
     /// Whether the same name was resolved in a query of that container's since the lookup began, by whom the test admits.
     pub(crate) fn resolved(&self, failed: &Lookup, until: Ktime, by: impl Fn(Actor) -> bool) -> bool {
         let label = label(&failed.name);
-        let since = self.by_cgroup.get(&failed.cgroup).into_iter().flat_map(|asked| asked.since(failed.start_ns));
-        since.filter(|t| t.label == label && t.dns.rcode == Some(0) && by(t.dns.actor)).any(|t| {
+        let since = || self.by_cgroup.get(&failed.cgroup).into_iter().flat_map(|asked| asked.since(failed.start_ns));
+        let alike = || since().filter(|t| t.label == label);
+        // The failed one may have been this name in a search domain of the node, tried by another thread.
+        let was_candidate = |t: &Transaction| {
+            t.dns.start_ns.saturating_sub(failed.end_ns) < NEXT_NS
+                && extends(&failed.name, &t.base)
+                && !alike().any(|t| t.base == failed.name && t.searched)
+        };
+        alike().filter(|t| t.dns.rcode == Some(0) && by(t.dns.actor)).any(|t| {
             (failed.start_ns..=until).contains(&t.dns.start_ns)
                 && t.dns.end_ns <= until.saturating_add(GRACE_NS)
-                && (t.base == failed.name || extends(&t.base, &failed.name))
+                && (t.base == failed.name || (extends(&t.base, &failed.name) && !t.searched) || was_candidate(t))
         })
     }
 
-    /// A query of that lookup which a resolver here received and didn't answer.
+    /// A query of that lookup which a resolver here received and didn't answer, or with a failure.
     pub(crate) fn reached(&self, lookup: &Lookup) -> Option<&Dns> {
-        let mut newest_first = self.received_order.iter().rev().filter_map(|key| self.received.get(key));
-        newest_first.find(|dns| lookup.clients.contains(&dns.remote))
+        self.received.of(lookup)
+    }
+
+    /// The lookup by which a resolver passed on what it had received, if that wasn't answered until then either.
+    pub(crate) fn passed_on(&self, received: &Dns, until: Ktime) -> Option<Lookup> {
+        let same = |t: &&Transaction| {
+            (&t.dns.name, &t.dns.query_type, t.dns.netns) == (&received.name, &received.query_type, received.netns)
+                && (received.start_ns..=until).contains(&t.dns.start_ns)
+                && self.received.is_passed_on(&t.dns)
+        };
+        let since = self.by_cgroup.get(&received.cgroup)?.since(received.start_ns);
+        let mut found: Vec<_> = since.filter(same).take(SIDE).collect();
+        found.reverse();
+        folded(&found, until).into_iter().find(|lookup| lookup.outcome == LookupOutcome::Timeout)
     }
 }
 
@@ -236,29 +254,46 @@ fn is_one(a: Actor, b: Actor) -> bool {
     a == b || a.tid == 0 || b.tid == 0
 }
 
+/// Whoever wants to connect asks for these.
+fn is_for_an_address(query_type: &str) -> bool {
+    matches!(query_type, "A" | "AAAA")
+}
+
+fn outcome(dns: &Dns, until: Ktime) -> LookupOutcome {
+    match dns.rcode {
+        // For logs, of zones that often nobody serves.
+        _ if dns.query_type == "PTR" => LookupOutcome::Answered,
+        _ if dns.end_ns > until.saturating_add(GRACE_NS) => LookupOutcome::Timeout,
+        None => LookupOutcome::Timeout,
+        Some(0) => LookupOutcome::Answered,
+        // Most of what is asked for beside an address isn't there on most days, and is done without.
+        Some(_) if !is_for_an_address(&dns.query_type) => LookupOutcome::Answered,
+        Some(3) => LookupOutcome::NoSuchName,
+        Some(code) => LookupOutcome::ServerFailure(code),
+    }
+}
+
 /// Lookups of one cgroup's transactions, in the order in which they were told.
 fn folded(transactions: &[&Transaction], until: Ktime) -> Vec<Lookup> {
     let mut found: Vec<Lookup> = Vec::new();
-    for Transaction { dns, base, .. } in transactions {
-        let outcome = match dns.rcode {
-            _ if dns.end_ns > until.saturating_add(GRACE_NS) => LookupOutcome::Timeout,
-            None => LookupOutcome::Timeout,
-            Some(0) => LookupOutcome::Answered,
-            Some(3) => LookupOutcome::NoSuchName,
-            Some(code) => LookupOutcome::ServerFailure(code),
-        };
+    for transaction in transactions {
+        let Transaction { dns, base, searched, .. } = transaction;
+        let outcome = outcome(dns, until);
+        // A longer name may be the other one in a search domain of the node, unless it was asked for itself.
         let same = |l: &&mut Lookup| {
             dns.start_ns.saturating_sub(l.end_ns) < GAP_NS
                 && is_one(l.actor, dns.actor)
-                && (l.name == *base || extends(base, &l.name) || extends(&l.name, base))
+                && (l.name == *base || (extends(base, &l.name) && !searched) || (extends(&l.name, base) && !l.searched))
         };
+        let latest = found.iter_mut().rev().take(LATEST).filter(same).min_by_key(|lookup| lookup.name != *base);
         // Who asks again what was answered looks up anew.
-        match found.iter_mut().rev().take(LATEST).find(same).filter(|lookup| !lookup.knew(dns)) {
-            Some(lookup) => lookup.merge(dns, base, outcome, until),
+        match latest.filter(|lookup| !lookup.knew(dns)) {
+            Some(lookup) => lookup.merge(transaction, outcome, until),
             None => found.push(Lookup {
                 cgroup: dns.cgroup,
                 actor: dns.actor,
                 name: base.clone(),
+                searched: *searched,
                 start_ns: dns.start_ns,
                 end_ns: dns.end_ns.min(until),
                 outcome,
@@ -300,7 +335,8 @@ impl Lookup {
         self.end_ns.saturating_sub(self.start_ns) / 1_000_000
     }
 
-    fn merge(&mut self, dns: &Dns, base: &str, outcome: LookupOutcome, until: Ktime) {
+    fn merge(&mut self, transaction: &Transaction, outcome: LookupOutcome, until: Ktime) {
+        let Transaction { dns, base, searched, .. } = transaction;
         self.start_ns = self.start_ns.min(dns.start_ns);
         self.end_ns = self.end_ns.max(dns.end_ns.min(until));
         let room = self.questions.len() < QUESTIONS;
@@ -319,15 +355,17 @@ impl Lookup {
             self.clients.push(dns.local);
         }
         if base.len() < self.name.len() {
-            base.clone_into(&mut self.name);
+            (self.name, self.searched) = (base.clone(), *searched);
         }
+        self.searched |= *searched;
         let rank = |outcome: LookupOutcome| match outcome {
             LookupOutcome::Answered => 3,
             LookupOutcome::Timeout => 2,
             LookupOutcome::ServerFailure(_) => 1,
             LookupOutcome::NoSuchName => 0,
         };
-        self.outcome = self.questions.iter().map(|q| q.outcome).max_by_key(|o| rank(*o)).unwrap_or(outcome);
+        let decisive = self.questions.iter().max_by_key(|q| (is_for_an_address(&q.query_type), rank(q.outcome)));
+        self.outcome = decisive.map_or(outcome, |q| q.outcome);
         if outcome == self.outcome {
             (self.client, self.resolver, self.tcp) = (dns.local, dns.remote, dns.tcp);
         }

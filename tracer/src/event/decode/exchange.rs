@@ -73,6 +73,7 @@ pub fn opaque_connection(sock: u64, conn: &Conn) -> Record {
         tls: conn.protocol == protocol::TLS,
         start_ns: if conn.established_ns == 0 { conn.born_ns } else { conn.established_ns },
         last_ns,
+        answered: conn.last_ns[1] != 0,
     });
     Record { at: last_ns, event }
 }

@@ -343,7 +343,8 @@ fn a_flight_record_without_a_status_is_an_opaque_connection() {
     (record.born_ns, record.start_ns, record.read_ns, record.response_ns) = (1, 2, 9, 8);
     let Record { at: 9, event: Event::OpaqueConnection(it) } = flight(&record).unwrap() else { panic!() };
     assert_eq!((it.cgroup, it.tls, it.start_ns, it.last_ns, it.connector), (7, true, 2, 9, None));
-    record.start_ns = 0;
+    assert!(it.answered);
+    (record.start_ns, record.response_ns) = (0, 0);
     let Event::OpaqueConnection(it) = flight(&record).unwrap().event else { panic!() };
-    assert_eq!(it.start_ns, 1, "older than the tracer");
+    assert_eq!((it.start_ns, it.answered), (1, false), "older than the tracer, and silent");
 }

@@ -31,7 +31,7 @@ pub(super) fn judge(chain: &Chain<'_>, context: &Context<'_>) -> Option<Judgemen
         lookup.transmissions, lookup.name
     );
     let reached = match &leaf.reached {
-        Some(who) => format!("the query reached {} and stayed there", who.label()),
+        Some(who) => format!("the query reached {}, and no answer came back", who.label()),
         None => format!("the query wasn't seen to reach a resolver on {}", context.observed()),
     };
     let found = Judgement::new(cause::DNS_TIMEOUT, 0.95, summary)
