@@ -43,7 +43,7 @@ pub(in crate::verdict) fn judge(chain: &Chain<'_>, context: &Context<'_>) -> Jud
                 format!("may be any of: {}", causes.join("; "))
             };
             let found = vec![evidence("link", None, text).with("candidates", causes.clone())];
-            ("several failing calls could belong to this request, and they disagree".to_owned(), found)
+            ("nothing tells which of several things failed this request".to_owned(), found)
         }
     };
     Judgement::new(cause::UNKNOWN, 0.0, summary).because(found)
