@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 use tracer::{
     correlate::Correlator,
-    event::{Drop, Event, Exchange, Outcome, Process, Record, Role, record},
+    event::{Drop, Event, Exchange, HostFact, Outcome, Process, Record, Role, record},
     k8s::{model::Object, snapshot::Change},
     verdict::{Incident, Origin},
 };
@@ -310,4 +310,24 @@ fn who_ends_beside_a_slow_request_or_after_it_is_no_crash() {
     };
     assert_eq!(with_an_end(true, reader), ["upstream-timeout"], "it wrote to a client that had left");
     assert_eq!(with_an_end(false, reader)[0], "app-crash");
+}
+
+/// A web server may have the application inside: what calls nobody answers for itself.
+#[test]
+fn an_apache_that_was_never_seen_to_relay_is_an_application() {
+    let replay = |name: &'static str| {
+        let incidents = replay_edited("app-error-deep", |mut record| {
+            match &mut record.event {
+                Event::Host(HostFact::Process { comm, exe, .. }) => {
+                    (*comm, *exe) = (name.to_owned(), Some(name.to_owned()))
+                }
+                Event::Exchange(exchange) => exchange.comm = name.to_owned(),
+                _ => {}
+            }
+            vec![record]
+        });
+        incidents.into_iter().map(|incident| (incident.cause.id, incident.cause.origin)).collect::<Vec<_>>()
+    };
+    assert_eq!(replay("apache2"), replay("python3"));
+    assert_eq!(replay("nginx")[0].0, "gateway-no-upstream");
 }

@@ -46,6 +46,9 @@ pub struct Location {
     /// Answer this without an upstream.
     #[serde(default)]
     pub answer: Option<u16>,
+    /// Proxy to a server behind a Unix socket, which answers this.
+    #[serde(default)]
+    pub unix: Option<u16>,
     #[serde(default = "one_second")]
     pub connect_timeout_ms: u64,
     #[serde(default = "ten_seconds")]
@@ -73,10 +76,15 @@ impl Nginx {
         let mut locations = String::new();
         let mut upstreams = String::new();
         for (number, location) in self.locations.iter().enumerate() {
-            let Location { path, to, servers, by_name, tls, answer, connect_timeout_ms, read_timeout_ms } = location;
+            let Location { path, to, servers, by_name, tls, answer, unix, connect_timeout_ms, read_timeout_ms } =
+                location;
             writeln!(locations, "    location {path} {{")?;
             if let Some(status) = answer {
                 writeln!(locations, "      return {status};")?;
+            } else if let Some(status) = unix {
+                let socket = format!("unix:{directory}/{number}.sock");
+                writeln!(locations, "      proxy_pass http://{socket}:;")?;
+                writeln!(upstreams, "  server {{ listen {socket}; return {status}; }}")?;
             } else if let Some(to) = to {
                 let peer = if *by_name { plan.service_name(to)? } else { plan.service_address(to)? };
                 let keep = if self.keep_alive { " keepalive 16;" } else { "" };

@@ -170,6 +170,7 @@ impl Correlator {
             opaque,
             healed,
             proxy,
+            relays: self.relays(container),
             blind,
         }));
     }

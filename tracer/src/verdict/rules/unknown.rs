@@ -1,6 +1,6 @@
 //! `unknown`: seen, not explained. Says what was seen.
 
-use super::common::{connect_evidence, exchange_evidence, opaque_evidence, target_label};
+use super::common::{connect_evidence, exchange_evidence, opaque_evidence, socket_evidence, target_label};
 use crate::{
     correlate::{Chain, Leaf},
     verdict::{Context, Judgement, cause, evidence},
@@ -15,7 +15,7 @@ pub(in crate::verdict) fn judge(chain: &Chain<'_>, context: &Context<'_>) -> Jud
                 None => format!("{who} failed the request; why wasn't seen"),
             };
             let seen = [exchange_evidence(context, &who, &leaf.exchange)];
-            (summary, seen.into_iter().chain(opaque_evidence(leaf)).collect())
+            (summary, seen.into_iter().chain(opaque_evidence(leaf)).chain(socket_evidence(chain, leaf)).collect())
         }
         Leaf::Remote(leaf) => {
             let who = target_label(&leaf.target);
