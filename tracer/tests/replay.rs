@@ -6,7 +6,10 @@ use serde_json::{Value, json};
 use tracer::{
     correlate::Correlator,
     event::{Drop, Event, Exchange, HostFact, Outcome, Process, Record, Role, record},
-    k8s::{model::Object, snapshot::Change},
+    k8s::{
+        model::Object,
+        snapshot::{Change, Collection, ObjectRef},
+    },
     verdict::{Incident, Origin},
 };
 
@@ -330,4 +333,31 @@ fn an_apache_that_was_never_seen_to_relay_is_an_application() {
     };
     assert_eq!(replay("apache2"), replay("python3"));
     assert_eq!(replay("nginx")[0].0, "gateway-no-upstream");
+}
+
+/// Of several drops the filter's is told, with the place where that one happened.
+#[test]
+fn a_filters_drop_after_another_keeps_its_place() {
+    let key = ["shop", "cart-egress", ""].map(str::to_owned);
+    let policy = ObjectRef { collection: Collection::NetworkPolicies, key };
+    let mut first = Some(Event::Cluster { changes: vec![Change::Remove(policy)] });
+    let incidents = replay_edited("network-policy-drop-egress", |record| {
+        let at = record.at;
+        let before = match &record.event {
+            // In the caller's network namespace.
+            Event::Drop(drop) => Some(Event::Drop(Drop {
+                reason: Some("IP_OUTNOROUTES".to_owned()),
+                mechanism: Some("routing".to_owned()),
+                hook: None,
+                netns: 4_026_532_598,
+                ..drop.clone()
+            })),
+            _ => first.take(),
+        };
+        before.map(|event| Record { at, event }).into_iter().chain([record]).collect()
+    });
+    let told: Vec<_> = incidents.into_iter().map(|it| (it.cause.id, it.cause.origin.unwrap_or_default())).collect();
+    assert_eq!(told.len(), 1, "{told:?}");
+    let (cause, origin) = &told[0];
+    assert_eq!((cause.as_str(), &origin.pod, origin.node.as_deref()), ("firewall-drop", &None, Some("worker-1")));
 }
