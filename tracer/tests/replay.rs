@@ -6,7 +6,10 @@ use serde_json::{Value, json};
 use tracer::{
     correlate::Correlator,
     event::{Conntrack, Drop, Event, Exchange, HostFact, Outcome, Process, Record, Role, record},
-    k8s::{model::Object, snapshot::Change},
+    k8s::{
+        model::Object,
+        snapshot::{Change, Collection, ObjectRef},
+    },
     verdict::{Incident, Origin},
 };
 
@@ -347,4 +350,51 @@ fn who_ends_beside_a_slow_request_or_after_it_is_no_crash() {
     };
     assert_eq!(with_an_end(true, reader), ["upstream-timeout"], "it wrote to a client that had left");
     assert_eq!(with_an_end(false, reader)[0], "app-crash");
+}
+
+/// A web server may have the application inside: what calls nobody answers for itself.
+#[test]
+fn an_apache_that_was_never_seen_to_relay_is_an_application() {
+    let replay = |name: &'static str| {
+        let incidents = replay_edited("app-error-deep", |mut record| {
+            match &mut record.event {
+                Event::Host(HostFact::Process { comm, exe, .. }) => {
+                    (*comm, *exe) = (name.to_owned(), Some(name.to_owned()))
+                }
+                Event::Exchange(exchange) => exchange.comm = name.to_owned(),
+                _ => {}
+            }
+            vec![record]
+        });
+        incidents.into_iter().map(|incident| (incident.cause.id, incident.cause.origin)).collect::<Vec<_>>()
+    };
+    assert_eq!(replay("apache2"), replay("python3"));
+    assert_eq!(replay("nginx")[0].0, "gateway-no-upstream");
+}
+
+/// Of several drops the filter's is told, with the place where that one happened.
+#[test]
+fn a_filters_drop_after_another_keeps_its_place() {
+    let key = ["shop", "cart-egress", ""].map(str::to_owned);
+    let policy = ObjectRef { collection: Collection::NetworkPolicies, key };
+    let mut first = Some(Event::Cluster { changes: vec![Change::Remove(policy)] });
+    let incidents = replay_edited("network-policy-drop-egress", |record| {
+        let at = record.at;
+        let before = match &record.event {
+            // In the caller's network namespace.
+            Event::Drop(drop) => Some(Event::Drop(Drop {
+                reason: Some("IP_OUTNOROUTES".to_owned()),
+                mechanism: Some("routing".to_owned()),
+                hook: None,
+                netns: 4_026_532_598,
+                ..drop.clone()
+            })),
+            _ => first.take(),
+        };
+        before.map(|event| Record { at, event }).into_iter().chain([record]).collect()
+    });
+    let told: Vec<_> = incidents.into_iter().map(|it| (it.cause.id, it.cause.origin.unwrap_or_default())).collect();
+    assert_eq!(told.len(), 1, "{told:?}");
+    let (cause, origin) = &told[0];
+    assert_eq!((cause.as_str(), &origin.pod, origin.node.as_deref()), ("firewall-drop", &None, Some("worker-1")));
 }

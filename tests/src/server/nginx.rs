@@ -34,6 +34,9 @@ pub struct Location {
     /// The Service `namespace/name` to proxy to.
     #[serde(default)]
     pub to: Option<String>,
+    /// Name it so many times: nginx marks each of several servers down that fails, and then answers without trying.
+    #[serde(default = "once")]
+    pub servers: usize,
     /// Let nginx resolve the Service's name at start instead of using its ClusterIP.
     #[serde(default)]
     pub by_name: bool,
@@ -43,6 +46,9 @@ pub struct Location {
     /// Answer this without an upstream.
     #[serde(default)]
     pub answer: Option<u16>,
+    /// Proxy to a server behind a Unix socket, which answers this.
+    #[serde(default)]
+    pub unix: Option<u16>,
     #[serde(default = "one_second")]
     pub connect_timeout_ms: u64,
     #[serde(default = "ten_seconds")]
@@ -70,14 +76,20 @@ impl Nginx {
         let mut locations = String::new();
         let mut upstreams = String::new();
         for (number, location) in self.locations.iter().enumerate() {
-            let Location { path, to, by_name, tls, answer, connect_timeout_ms, read_timeout_ms } = location;
+            let Location { path, to, servers, by_name, tls, answer, unix, connect_timeout_ms, read_timeout_ms } =
+                location;
             writeln!(locations, "    location {path} {{")?;
             if let Some(status) = answer {
                 writeln!(locations, "      return {status};")?;
+            } else if let Some(status) = unix {
+                let socket = format!("unix:{directory}/{number}.sock");
+                writeln!(locations, "      proxy_pass http://{socket}:;")?;
+                writeln!(upstreams, "  server {{ listen {socket}; return {status}; }}")?;
             } else if let Some(to) = to {
                 let peer = if *by_name { plan.service_name(to)? } else { plan.service_address(to)? };
                 let keep = if self.keep_alive { " keepalive 16;" } else { "" };
-                writeln!(upstreams, "  upstream u{number} {{ server {peer};{keep} }}")?;
+                let servers = format!(" server {peer};").repeat(*servers);
+                writeln!(upstreams, "  upstream u{number} {{{servers}{keep} }}")?;
                 let scheme = if *tls { "https" } else { "http" };
                 writeln!(locations, "      proxy_pass {scheme}://u{number};")?;
                 if *tls {
@@ -116,6 +128,9 @@ impl Nginx {
     }
 }
 
+fn once() -> usize {
+    1
+}
 fn one_second() -> u64 {
     1000
 }

@@ -95,6 +95,8 @@ pub(crate) struct ServerLeaf {
     pub(crate) healed: usize,
     /// The container relays requests (by what it is and does).
     pub(crate) proxy: Option<String>,
+    /// It was seen to call others by HTTP lately, or to try.
+    pub(crate) relays: bool,
     /// Flight records were overwritten before they were read, or events were lost: "nothing was tried" can't be said.
     pub(crate) blind: bool,
 }

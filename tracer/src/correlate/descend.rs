@@ -6,7 +6,8 @@ use super::{
     Correlator,
     call::{Call, Standing},
     chain::{Chain, Leaf, RemoteLeaf, ServerLeaf, call_numbers},
-    link::{self, Belongs},
+    fold::template,
+    link::{self, Belongs, Owner},
     symptom::GAVE_UP_NS,
 };
 use crate::{
@@ -180,6 +181,7 @@ impl Correlator {
             opaque,
             healed,
             proxy,
+            relays: self.relays(container),
             blind,
         }));
     }
@@ -216,10 +218,12 @@ impl Correlator {
         seen
     }
 
-    /// A proxy that answers without trying may have marked its servers down: then what its last connects failed of counts.
+    /// A proxy that answers without trying may have marked its servers down: then what its last connects failed of counts,
+    /// as far as they were made for requests like this one. Of others nobody knows whether this one would have gone there.
     fn marked_down<'a>(&'a self, chain: &mut Chain<'a>, server: &Exchange, container: u64, until: Ktime) -> bool {
         let from = server.start_ns.saturating_sub(MARKED_DOWN_NS);
-        let mut branches: Vec<(Chain<'a>, verdict::Judgement)> = Vec::new();
+        // By whether they were.
+        let mut branches: Vec<(bool, Chain<'a>, verdict::Judgement)> = Vec::new();
         for connect in self.window.failed_connects(from) {
             if connect.end_ns > until || self.identity.container_key(connect.cgroup) != container {
                 continue;
@@ -228,30 +232,35 @@ impl Correlator {
             if self.healed(&call, until) {
                 continue;
             }
+            let alike = match link::owner(self, container, &call) {
+                Owner::Nobody => false,
+                Owner::One(owner, _) => is_alike(owner, server),
+                Owner::Several(owners) => owners.iter().all(|owner| is_alike(owner, server)),
+            };
             let mut branch = chain.clone();
             branch.since = branch.since.min(connect.start_ns);
             self.follow(&mut branch, &call, until, Link::Time);
             let judgement = verdict::judge(&branch, &self.context());
-            if !branches.iter().any(|(_, j)| j.fingerprint() == judgement.fingerprint()) {
-                branches.push((branch, judgement));
+            match branches.iter_mut().find(|(_, _, known)| known.fingerprint() == judgement.fingerprint()) {
+                Some((known_alike, ..)) => *known_alike |= alike,
+                None => branches.push((alike, branch, judgement)),
             }
             if branches.len() > 8 {
                 break;
             }
         }
-        match branches.len() {
-            0 => false,
-            1 => {
-                if let Some((branch, _)) = branches.pop() {
-                    *chain = branch;
-                }
-                true
+        if branches.iter().any(|(alike, ..)| *alike) {
+            branches.retain(|(alike, ..)| *alike);
+            if branches.len() == 1 {
+                branches.into_iter().for_each(|(_, branch, _)| *chain = branch);
+                return true;
             }
-            _ => {
-                chain.leaf = Leaf::Ambiguous(branches.iter().map(|(_, j)| j.label()).collect());
-                true
-            }
+        } else if branches.is_empty() {
+            return false;
         }
+        let own = branches.iter().all(|(alike, ..)| !alike).then(|| "its own answer".to_owned());
+        chain.leaf = Leaf::Ambiguous(own.into_iter().chain(branches.iter().map(|(.., j)| j.label())).collect());
+        true
     }
 
     /// What a call was aimed at: the Service, the name looked up, or the address.
@@ -273,6 +282,12 @@ fn pass(chain: &mut Chain<'_>, call: &Call) {
     if let Call::Exchange(x) = call {
         chain.passed.push(x.hop_key());
     }
+}
+
+/// Whether a proxy would pass both on to the same upstream: as far as the path tells, which ids don't change.
+fn is_alike(a: &Exchange, b: &Exchange) -> bool {
+    let path = |x: &Exchange| x.request.as_ref().map(|head| template(&head.path));
+    path(a).is_some_and(|path_of_a| Some(path_of_a) == path(b))
 }
 
 /// Whether a call that was pending at `until`, when its request had failed, had been so for long enough to be the reason.

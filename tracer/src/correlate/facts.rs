@@ -41,6 +41,9 @@ const PROXIES: [&str; 12] = [
     "pilot-agent",
 ];
 
+/// Of them, those that as often have the application inside.
+const SERVERS: [&str; 2] = ["httpd", "apache2"];
+
 impl Correlator {
     pub(crate) fn context(&self) -> Context<'_> {
         Context {
@@ -197,11 +200,19 @@ impl Correlator {
         for name in [process, self.identity.comm(server.cgroup).map(str::to_owned), header].into_iter().flatten() {
             let lower = name.to_ascii_lowercase();
             let word = lower.split(['/', ' ', ':']).next().unwrap_or_default();
-            if PROXIES.contains(&word) {
+            let serves = SERVERS.contains(&word) && !self.relays(self.identity.container_key(server.cgroup));
+            if PROXIES.contains(&word) && !serves {
                 return Some(word.to_owned());
             }
         }
         None
+    }
+
+    /// Whether a container was seen to call others by HTTP lately, or to try.
+    pub(crate) fn relays(&self, container: u64) -> bool {
+        let own = |cgroup: u64| self.identity.container_key(cgroup) == container;
+        self.window.outbound(container).next().is_some()
+            || self.window.connects.recent().take(CALLS).any(|connect| own(connect.cgroup))
     }
 
     /// The pod in whose network namespace something happened; none for the node's.

@@ -243,7 +243,7 @@ fn hop_name(hop: &Hop) -> String {
 }
 
 /// `/users/42/orders/9f8b…` as `/users/{id}/orders/{id}`.
-fn template(path: &str) -> String {
+pub(super) fn template(path: &str) -> String {
     let segment = |s: &str| {
         let digits = !s.is_empty() && s.bytes().all(|b| b.is_ascii_digit());
         let hex = s.len() >= 8

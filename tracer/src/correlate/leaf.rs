@@ -72,6 +72,8 @@ impl Correlator {
             .collect();
         let refused = drops.iter().find_map(|drop| Refusal::dropped(drop, connect));
         drops.retain(|drop| Refusal::dropped(drop, connect).is_none());
+        // Where netfilter has a part in it, its place is the one that counts.
+        drops.sort_by_key(|(_, drop)| !drop.by_netfilter());
         let refusal = self.window.refusal_of(connect.local, from, to).map(Refusal::sent).or(refused);
         let icmp = self.window.icmps_of(connect.local, from, to).cloned();
         let syn = self.window.syn_of(connect.local, from, to).cloned();
@@ -247,6 +249,7 @@ impl Correlator {
             let found = self.window.drops_of(*client, |a| self.may_be(a, &servers, &resolver), from, Ktime::MAX);
             drops.extend(found.into_iter().cloned());
         }
+        drops.sort_by_key(|(_, drop)| !drop.by_netfilter());
         let icmp = lookup.clients.iter().find_map(|c| self.window.icmps_of(*c, lookup.start_ns, Ktime::MAX)).cloned();
         let reached = reached.map(|d| self.identity.who(&self.snapshot, d.cgroup, None));
         if silent {

@@ -94,6 +94,8 @@ pub struct Resources {
     pub memory: Option<Memory>,
     pub pressure: Vec<Pressure>,
     pub volumes: Vec<Volume>,
+    /// Some of the paths of stream sockets in its network namespace.
+    pub unix_sockets: Vec<String>,
     /// Threads of the process that ran or waited for a CPU.
     pub runnable: Vec<u32>,
     /// Threads of the process that waited for something else.

@@ -21,5 +21,7 @@ pub mod resources;
 mod root;
 #[cfg(feature = "kernel")]
 pub mod ruleset;
+#[cfg(feature = "kernel")]
+pub mod unix_sockets;
 
 pub use root::HostRoot;

@@ -7,7 +7,7 @@ use rustc_hash::FxHashMap;
 use crate::event::{CpuThrottling, HostFact, Ktime, Log, LogEntry, Resources};
 use crate::host::proc::Proc;
 use crate::host::resources::{self, CgroupFiles, CpuStat};
-use crate::host::{HostRoot, logs};
+use crate::host::{HostRoot, logs, unix_sockets};
 
 /// Messages and bytes told of one log.
 const ENTRIES: usize = 40;
@@ -81,6 +81,7 @@ impl Inspector {
             memory: self.files.memory(proc, pid),
             pressure: self.files.pressure(proc, pid),
             volumes: resources::volumes(&self.root, proc, pid),
+            unix_sockets: unix_sockets::paths(proc, pid),
             runnable,
             sleeping,
         }))

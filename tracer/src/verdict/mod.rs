@@ -106,7 +106,8 @@ pub(crate) fn judge(chain: &Chain<'_>, context: &Context<'_>) -> Judgement {
         judgement.evidence.push(evidence("link", None, text));
     }
     // What the container lacked would have been a cause of its own.
-    let blames_the_server = [cause::APP_ERROR, cause::UPSTREAM_TIMEOUT].contains(&judgement.cause);
+    let blames_the_server =
+        [cause::APP_ERROR, cause::GATEWAY_NO_UPSTREAM, cause::UPSTREAM_TIMEOUT].contains(&judgement.cause);
     if let Some(left_out) = chain.around.left_out.filter(|_| blames_the_server) {
         judgement.confidence *= 0.5;
         let text = "the node wasn't looked at: too many failures at once".to_owned();

@@ -128,10 +128,11 @@ async fn streams_leave_places_to_others() {
 
 #[tokio::test]
 async fn nobody_but_a_stream_keeps_a_place() {
-    let (address, shared) = start_with(4, Duration::from_millis(100)).await;
-    let mut silent = TcpStream::connect(address).await.unwrap();
+    // Two places, of which a stream has one.
+    let (address, shared) = start_with(2, Duration::from_secs(1)).await;
     let mut stream = open_stream(address).await;
     stream.read_exact(&mut [0; 16]).await.unwrap();
+    let mut silent = TcpStream::connect(address).await.unwrap();
     assert_eq!(silent.read(&mut [0; 16]).await.unwrap(), 0);
     // A reader that doesn't read.
     for number in 0..10 {
@@ -139,7 +140,17 @@ async fn nobody_but_a_stream_keeps_a_place() {
     }
     let mut slow = TcpStream::connect(address).await.unwrap();
     slow.write_all(b"GET /v1/incidents HTTP/1.1\r\nhost: agent\r\n\r\n").await.unwrap();
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    // The other place is free again once it had its time.
+    let free = async {
+        loop {
+            let mut next = TcpStream::connect(address).await.unwrap();
+            next.write_all(b"GET /healthz HTTP/1.1\r\nhost: agent\r\nconnection: close\r\n\r\n").await.unwrap();
+            if next.read(&mut [0; 16]).await.is_ok_and(|read| read > 0) {
+                break;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, free).await.unwrap();
     let mut answer = Vec::new();
     // Cut: ended or reset, but not whole.
     drop(slow.read_to_end(&mut answer).await);

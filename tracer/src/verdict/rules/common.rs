@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 
 use crate::{
     correlate::{
-        ConnectLeaf, ECONNREFUSED, Identity, LookupLeaf, LookupOutcome, ServerLeaf, Target, Who, pid, service_name,
+        Chain, ConnectLeaf, ECONNREFUSED, Identity, LookupLeaf, LookupOutcome, ServerLeaf, Target, Who, pid,
+        service_name,
     },
     event::{Drop, Exchange, Outcome, Process},
     k8s::model::{Pod, Protocol},
@@ -60,6 +61,17 @@ pub(super) fn opaque_evidence(leaf: &ServerLeaf) -> Option<Evidence> {
     let to = if opaque.is_empty() { "many places".to_owned() } else { opaque.join(", ") };
     let text = format!("meanwhile it used connections that can't be read (TLS, HTTP/2 or no HTTP), to {to}");
     Some(evidence("exchange", None, text))
+}
+
+/// Where an application may be that a proxy has handed the request to unseen, by a Unix socket: told of one that wasn't seen
+/// to relay by HTTP.
+pub(super) fn socket_evidence(chain: &Chain<'_>, leaf: &ServerLeaf) -> Option<Evidence> {
+    let paths = &chain.around.resources.as_ref()?.unix_sockets;
+    let told = leaf.proxy.is_some() && !leaf.relays && !paths.is_empty();
+    told.then(|| {
+        let text = format!("an application may be behind a Unix socket there: {}", paths.join(", "));
+        evidence("listener", None, text).with("paths", paths.clone())
+    })
 }
 
 pub(super) fn connect_evidence(context: &Context<'_>, leaf: &ConnectLeaf<'_>) -> Evidence {

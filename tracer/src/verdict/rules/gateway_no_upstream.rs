@@ -1,6 +1,6 @@
 //! `gateway-no-upstream`: a proxy answered 5xx without trying an upstream (route, auth, WAF, limit).
 
-use super::common::{exchange_evidence, logs_command, server_origin};
+use super::common::{exchange_evidence, logs_command, server_origin, socket_evidence};
 use crate::{
     correlate::{Chain, Leaf},
     verdict::{Context, Judgement, cause, evidence},
@@ -10,9 +10,10 @@ pub(super) fn judge(chain: &Chain<'_>, context: &Context<'_>) -> Option<Judgemen
     let Leaf::Server(leaf) = &chain.leaf else { return None };
     let proxy = leaf.proxy.as_ref()?;
     let status = leaf.exchange.status()?;
-    // With an upstream that answered well it is another matter; with records missing, or a connection in use that can't be
-    // read, nobody can say that none was tried.
-    if !leaf.well.is_empty() || leaf.healed > 0 || leaf.blind || leaf.opaque.is_some() {
+    // With an upstream that answered well it is another matter; with records missing, a connection in use that can't be
+    // read, or an application behind a Unix socket, nobody can say that none was tried.
+    let unseen = leaf.blind || leaf.opaque.is_some() || socket_evidence(chain, leaf).is_some();
+    if !leaf.well.is_empty() || leaf.healed > 0 || unseen {
         return None;
     }
     let who = leaf.who.label();

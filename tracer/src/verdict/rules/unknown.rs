@@ -1,6 +1,6 @@
 //! `unknown`: seen, not explained. Says what was seen.
 
-use super::common::{connect_evidence, exchange_evidence, opaque_evidence, target_label};
+use super::common::{connect_evidence, exchange_evidence, opaque_evidence, socket_evidence, target_label};
 use crate::{
     correlate::{Chain, Leaf},
     verdict::{Context, Judgement, cause, evidence},
@@ -15,7 +15,7 @@ pub(in crate::verdict) fn judge(chain: &Chain<'_>, context: &Context<'_>) -> Jud
                 None => format!("{who} failed the request; why wasn't seen"),
             };
             let seen = [exchange_evidence(context, &who, &leaf.exchange)];
-            (summary, seen.into_iter().chain(opaque_evidence(leaf)).collect())
+            (summary, seen.into_iter().chain(opaque_evidence(leaf)).chain(socket_evidence(chain, leaf)).collect())
         }
         Leaf::Remote(leaf) => {
             let who = target_label(&leaf.target);
@@ -43,7 +43,7 @@ pub(in crate::verdict) fn judge(chain: &Chain<'_>, context: &Context<'_>) -> Jud
                 format!("may be any of: {}", causes.join("; "))
             };
             let found = vec![evidence("link", None, text).with("candidates", causes.clone())];
-            ("several failing calls could belong to this request, and they disagree".to_owned(), found)
+            ("nothing tells which of several things failed this request".to_owned(), found)
         }
     };
     Judgement::new(cause::UNKNOWN, 0.0, summary).because(found)
