@@ -26,7 +26,7 @@ pub struct Tables {
     conn: Table<u64, Conn>,
     heads: Table<HeadKey, Heads>,
     direct_heads: Table<u32, Heads>,
-    dns: Table<DnsKey, DnsPending>,
+    pub(super) dns: Table<DnsKey, DnsPending>,
     connects: Table<Actor, PendingConnect>,
     syns: Table<SynKey, PendingSyn>,
     stats: Table<u32, u64>,
@@ -212,8 +212,9 @@ where
     Ok(removed)
 }
 
+/// No program has written the time 0: such an entry is still being filled.
 fn is_older(now_ns: u64, then_ns: u64, age: Duration) -> bool {
-    u128::from(now_ns.saturating_sub(then_ns)) >= age.as_nanos()
+    then_ns != 0 && u128::from(now_ns.saturating_sub(then_ns)) >= age.as_nanos()
 }
 
 fn last_active(conn: &Conn) -> u64 {
@@ -263,5 +264,7 @@ mod tests {
         assert!(!is_older(1_999_999_999, 1_000_000_000, Duration::from_secs(1)));
         // A record made after `now` was read.
         assert!(!is_older(1, 2, Duration::from_nanos(1)));
+        // One that a program is still making.
+        assert!(!is_older(u64::MAX, 0, Duration::ZERO));
     }
 }

@@ -3,9 +3,9 @@
 use std::io::Read;
 use std::time::Duration;
 
-use tracer_common::event::{Header, SkbDrop, kind};
+use tracer_common::event::{DnsKey, DnsPending, Header, SkbDrop, kind};
 use tracer_common::stats::Stat;
-use zerocopy::FromBytes;
+use zerocopy::{FromBytes, FromZeros};
 
 use super::decode_stack::{self, Mechanism, NetfilterHook};
 use super::features::reason_name;
@@ -98,6 +98,23 @@ fn pending_things_are_swept() {
     let attempts = kernel.tables.sweep_connects(clock::monotonic_ns(), Duration::ZERO).unwrap();
     assert!(attempts.iter().any(|attempt| attempt.pending.remote_port == 4242), "of {}", attempts.len());
     kernel.tables.sweep_conns(clock::monotonic_ns(), Duration::ZERO).unwrap();
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_query_that_is_still_being_filled_is_left_alone() {
+    let kernel = start(&Options::default());
+    let key = DnsKey { sock: 1, ..DnsKey::new_zeroed() };
+    let is_there = |queries: Vec<(DnsKey, DnsPending)>| queries.iter().any(|(found, _)| found.sock == key.sock);
+    let mut query = DnsPending::new_zeroed();
+    for (start_ns, told) in [(0, false), (1, true)] {
+        query.start_ns = start_ns;
+        kernel.tables.dns.put(&key, &query).unwrap();
+        let now = clock::monotonic_ns();
+        assert_eq!(is_there(kernel.tables.pending_dns(now, Duration::ZERO).unwrap()), told);
+        assert_eq!(is_there(kernel.tables.sweep_dns(now, Duration::ZERO).unwrap()), told);
+        assert_eq!(kernel.tables.dns.get(&key).unwrap().is_empty(), told, "removed once it is told");
+    }
 }
 
 #[test]
