@@ -17,7 +17,7 @@ use crate::{
     packet::{self, Packet},
 };
 
-const DNS_PORT: u16 = 53;
+pub(crate) const DNS_PORT: u16 = 53;
 /// QR bit of the third header byte (RFC 1035 section 4.1.1).
 const RESPONSE: u8 = 0x80;
 const RCODE: u8 = 0x0f;
