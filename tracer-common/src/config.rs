@@ -92,7 +92,7 @@ pub struct Config {
     pub send_reset_args: u32,
     /// 1: `mark_victim` gives a task, 0: a pid.
     pub mark_victim_task: u32,
-    /// Bits of a CPU number: the flight recorder's lanes.
+    /// Bits of the number of a CPU that ran at the start: each of those has lanes in the flight recorder and the counters.
     pub cpu_bits: u32,
     /// 1: `cgroup_skb` programs may call `bpf_get_current_pid_tgid`, which costs half of reading the task.
     /// Since about 6.12.

@@ -106,13 +106,17 @@ fn add_one(counts: &PerCpuArray<u64>, index: u32) {
     }
 }
 
-/// Where in an array with a lane for each CPU this one's entry with a number is. A lane is one piece: CPUs don't share cache lines.
+/// Where in an array with a lane for each CPU this one's entry with a number is. A lane is one piece: CPUs don't share cache lines,
+/// and need no atomics. One that was added after the start has none.
 #[inline(always)]
-pub(crate) fn lane(entries: u32, number: u32) -> u32 {
+pub(crate) fn lane(entries: u32, number: u32) -> Option<u32> {
     // SAFETY: no arguments.
     let cpu = unsafe { bpf_get_smp_processor_id() };
+    if cpu >> config!(cpu_bits) != 0 {
+        return None;
+    }
     let length = entries >> config!(cpu_bits);
-    (cpu.wrapping_mul(length) | (number & length.wrapping_sub(1))) & (entries - 1)
+    Some((cpu.wrapping_mul(length) | (number & length.wrapping_sub(1))) & (entries - 1))
 }
 
 /// Takes a free place. Of those who want it at once none or one gets it.
