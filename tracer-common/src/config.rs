@@ -25,6 +25,8 @@ pub struct Offsets {
     pub sk_cgroup: u32,
     pub inet_sport: u32,
     pub cgroup_kn: u32,
+    pub cgroup_root: u32,
+    pub cgroup_root_hierarchy: u32,
     pub kernfs_id: u32,
     pub net_inum: u32,
     pub skb_sk: u32,
@@ -107,4 +109,4 @@ pub mod drop_action {
 /// Entries of the `DROP_ACTION` array; reasons beyond it belong to a subsystem (reason >> 16) and are reported.
 pub const DROP_ACTIONS: u32 = 256;
 
-const _: () = assert!(size_of::<Offsets>() == 55 * 4 && size_of::<Config>() == 40);
+const _: () = assert!(size_of::<Offsets>() == 57 * 4 && size_of::<Config>() == 40);

@@ -62,6 +62,8 @@ const FIELDS: &[Field] = fields! {
     sk_cgroup: "sock" "sk_cgrp_data.cgroup", without "sockets are attributed to containers by network namespace only";
     inet_sport: "inet_sock" "inet_sport", without "failed connects carry no source port";
     cgroup_kn: "cgroup" "kn", without "sockets are attributed to containers by network namespace only";
+    cgroup_root: "cgroup" "root", without "on nodes with cgroup v1, too, requests may be attributed to other containers";
+    cgroup_root_hierarchy: "cgroup_root" "hierarchy_id", without "on nodes with cgroup v1, too, requests may be attributed to other containers";
     kernfs_id: "kernfs_node" "id", without "sockets are attributed to containers by network namespace only";
     net_inum: "net" "ns.inum", without "connections and drops are not told apart by network namespace";
     skb_sk: "sk_buff" "sk", without "dropped packets are not joined to their socket";
