@@ -45,9 +45,6 @@ pub(crate) fn create(sock: u64, role: u8, flags: u32) -> Option<*mut Conn> {
         count(Stat::LostConn);
         return None;
     };
-    if flags & conn_flag::JOINED != 0 {
-        count(Stat::Joined);
-    }
     fill(conn, sock, role, flags);
     Some(conn)
 }
@@ -59,11 +56,12 @@ fn met_in(state: u32) -> Option<u32> {
         // Its beginning hasn't been missed: whatever it carries will be seen.
         state::SYN_SENT => Some(0),
         state::ESTABLISHED => Some(conn_flag::JOINED | conn_flag::ESTABLISHED),
+        // Whatever request comes now comes after the close.
         state::FIN_WAIT1 | state::FIN_WAIT2 | state::CLOSING => {
-            Some(conn_flag::JOINED | conn_flag::ESTABLISHED | conn_flag::LOCAL_CLOSED_FIRST)
+            Some(conn_flag::JOINED | conn_flag::ESTABLISHED | conn_flag::LOCAL_CLOSED_FIRST | conn_flag::CLOSED_IDLE)
         }
         state::CLOSE_WAIT | state::LAST_ACK => {
-            Some(conn_flag::JOINED | conn_flag::ESTABLISHED | conn_flag::REMOTE_CLOSED_FIRST)
+            Some(conn_flag::JOINED | conn_flag::ESTABLISHED | conn_flag::REMOTE_CLOSED_FIRST | conn_flag::CLOSED_IDLE)
         }
         _ => None,
     }

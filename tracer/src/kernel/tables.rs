@@ -23,7 +23,7 @@ pub struct Tables {
     direct: Table<u32, DirectConn>,
     /// The same, in memory: a look goes through all of them.
     places: Writable<DirectConn>,
-    conn: Table<u64, Conn>,
+    pub(super) conn: Table<u64, Conn>,
     heads: Table<HeadKey, Heads>,
     direct_heads: Table<u32, Heads>,
     pub(super) dns: Table<DnsKey, DnsPending>,
@@ -175,8 +175,19 @@ impl Tables {
         Ok(gone.into_iter().map(|(_, pending)| pending).collect())
     }
 
-    /// Removes records without activity for that long and with nothing outstanding, with their heads: those of sockets
-    /// whose end was missed. Best effort; a connection that wakes up after is joined in the middle. Returns how many.
+    /// Sweeps connections if more than half of the room is taken. While there is more, those that live are kept: of a
+    /// request after a long pause it can be told then whether the server was closing.
+    pub fn forget_idle(&self, now_ns: u64, older_than: Duration) -> Result<(), MapError> {
+        let mut taken = 0;
+        self.conn.for_each(|_, _| taken += 1)?;
+        if taken > self.conn.max_entries()? / 2 {
+            self.sweep_conns(now_ns, older_than)?;
+        }
+        Ok(())
+    }
+
+    /// Removes records without activity for that long and with nothing outstanding, with their heads. Best effort; a
+    /// connection that wakes up after is joined in the middle. Returns how many.
     pub fn sweep_conns(&self, now_ns: u64, older_than: Duration) -> Result<usize, MapError> {
         let is_due = |conn: &Conn| !unanswered(conn) && is_older(now_ns, last_active(conn), older_than);
         let mut gone = sweep(&self.conn, |_, conn| is_due(conn))?;

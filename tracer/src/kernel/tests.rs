@@ -3,6 +3,7 @@
 use std::io::Read;
 use std::time::Duration;
 
+use tracer_common::conn::{Conn, conn_flag};
 use tracer_common::event::{DnsKey, DnsPending, Header, SkbDrop, kind};
 use tracer_common::stats::Stat;
 use zerocopy::{FromBytes, FromZeros};
@@ -115,6 +116,22 @@ fn a_query_that_is_still_being_filled_is_left_alone() {
         assert_eq!(is_there(kernel.tables.sweep_dns(now, Duration::ZERO).unwrap()), told);
         assert_eq!(kernel.tables.dns.get(&key).unwrap().is_empty(), told, "removed once it is told");
     }
+}
+
+#[test]
+#[ignore = "needs root"]
+fn idle_connections_are_forgotten_where_room_gets_short() {
+    let kernel = start(&Options::default());
+    let mut conn = Conn::new_zeroed();
+    (conn.born_ns, conn.flags) = (1, conn_flag::JOINED);
+    let room = u64::from(kernel.tables.conn.max_entries().unwrap());
+    let fill = |socks: std::ops::Range<u64>| {
+        socks.for_each(|sock| kernel.tables.conn.put(&sock, &conn).unwrap());
+        kernel.tables.forget_idle(clock::monotonic_ns(), Duration::from_secs(1)).unwrap();
+        kernel.tables.connection(1).unwrap().is_some()
+    };
+    assert!(fill(1..room / 2 - 1000));
+    assert!(!fill(room / 2 - 1000..room / 2 + 2));
 }
 
 #[test]

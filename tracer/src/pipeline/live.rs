@@ -40,7 +40,7 @@ const TICK_NS: Ktime = 100_000_000;
 const LOOK_NS: Ktime = 20_000_000;
 const LOOK_SHARE: Ktime = 10;
 const SECOND_NS: Ktime = 1_000_000_000;
-/// Between two looks for connections whose end was missed.
+/// Between two looks for connections that may be forgotten.
 const IDLE_NS: Ktime = 30 * SECOND_NS;
 /// Opaque processes told apart, and for how long after they were seen.
 const OPAQUE: usize = 10_000;
