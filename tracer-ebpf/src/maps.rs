@@ -31,6 +31,9 @@ pub(crate) static DIRECT_CONN: Array<DirectConn> = Array::with_max_entries(1 << 
 /// Those whose place was taken, by the address of their `struct sock`. A plain hash: an LRU would lose failures in silence.
 #[map]
 pub(crate) static CONN: HashMap<u64, Conn> = HashMap::with_max_entries(65536, NO_PREALLOC);
+/// Until when that hash is taken for full.
+#[map]
+pub(crate) static FULL_UNTIL: Array<u64> = Array::with_max_entries(1, 0);
 /// Captured heads of connections with a place of their own, at that place. Apart from them, because most connections never
 /// carry HTTP, and one request at a time, after which comes another: heads of more are in `HEADS`.
 #[map]

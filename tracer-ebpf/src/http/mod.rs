@@ -122,7 +122,7 @@ fn joined(skb: *mut __sk_buff, sock: u64) -> Option<*mut Conn> {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn join(skb: *mut __sk_buff) -> u64 {
-    conn::take_over(packet::sock(skb)).is_some().into()
+    (!conn::is_full() && conn::take_over(packet::sock(skb)).is_some()).into()
 }
 
 /// Decides what the connection carries by its first payload.

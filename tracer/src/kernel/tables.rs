@@ -20,7 +20,7 @@ const SYN_SENT: u32 = 2;
 
 /// The maps.
 pub struct Tables {
-    direct: Table<u32, DirectConn>,
+    pub(super) direct: Table<u32, DirectConn>,
     /// The same, in memory: a look goes through all of them.
     places: Writable<DirectConn>,
     pub(super) conn: Table<u64, Conn>,

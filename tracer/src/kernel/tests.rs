@@ -1,10 +1,11 @@
 //! The real object on the running kernel, as root: `cargo test -p tracer kernel::tests -- --ignored --test-threads=1`.
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::time::Duration;
 
-use tracer_common::conn::{Conn, conn_flag};
+use tracer_common::conn::{Conn, DirectConn, conn_flag};
 use tracer_common::event::{DnsKey, DnsPending, Header, SkbDrop, kind};
+use tracer_common::limits::DIRECT_BITS;
 use tracer_common::stats::Stat;
 use zerocopy::{FromBytes, FromZeros};
 
@@ -132,6 +133,32 @@ fn idle_connections_are_forgotten_where_room_gets_short() {
     };
     assert!(fill(1..room / 2 - 1000));
     assert!(!fill(room / 2 - 1000..room / 2 + 2));
+}
+
+/// The places are an array, the rest a hash.
+fn fill(kernel: &Kernel) {
+    let taken = DirectConn { claims: 1, sock: 1, ..DirectConn::new_zeroed() };
+    (0..1 << DIRECT_BITS).for_each(|place| kernel.tables.direct.put(&place, &taken).unwrap());
+    let conn = Conn::new_zeroed();
+    (1u64..).find(|sock| kernel.tables.conn.put(sock, &conn).is_err());
+}
+
+#[test]
+#[ignore = "needs root"]
+fn connections_that_there_is_no_room_for_are_counted() {
+    // Without those that see connections begin, of whatever else the machine does.
+    let hooks = ["egress", "ingress"].map(str::to_owned).to_vec();
+    let kernel = start(&Options { hooks, ..Options::default() });
+    fill(&kernel);
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (mut server, _) = listener.accept().unwrap();
+    for _ in 0..500 {
+        client.write_all(b"GET / HTTP/1.1\r\n\r\n.").unwrap();
+        server.read_exact(&mut [0; 19]).unwrap();
+    }
+    let lost = kernel.tables.stat(Stat::LostConn).unwrap();
+    assert!((1..20).contains(&lost), "once a second: {lost}");
 }
 
 #[test]
