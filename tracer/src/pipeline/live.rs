@@ -109,7 +109,7 @@ impl<L: Listener> Live<L> {
             }
             None => None,
         };
-        let node = Node::new(&options.host_root, wall_offset_ns);
+        let node = Node::new(&options.host_root);
         let naming = Naming::new(Cgroups::read(session.cgroup_mount.clone()), core.cgroup.clone(), node.own_tgid());
         // Only a whole node's pods can be without directories of their own.
         let hybrid = Hybrid::new(Proc::new(&options.host_root), core.cgroup.is_none());
