@@ -20,23 +20,21 @@ pub struct Offsets {
     pub skc_v6_rcv_saddr: u32,
     pub skc_net: u32,
     pub sk_protocol: u32,
-    /// Size of `sock.sk_protocol` in bytes (1 on very old kernels).
-    pub sk_protocol_size: u32,
     pub sk_err: u32,
     pub sk_err_soft: u32,
     pub sk_cgroup: u32,
     pub inet_sport: u32,
     pub cgroup_kn: u32,
+    pub cgroup_root: u32,
+    pub cgroup_root_hierarchy: u32,
     pub kernfs_id: u32,
     pub net_inum: u32,
     pub skb_sk: u32,
     pub skb_dev: u32,
-    pub skb_len: u32,
     pub skb_cb: u32,
     pub skb_nfct: u32,
     pub skb_head: u32,
     pub skb_network_header: u32,
-    pub skb_protocol: u32,
     pub dev_name: u32,
     pub dev_ifindex: u32,
     pub dev_net: u32,
@@ -44,19 +42,16 @@ pub struct Offsets {
     pub task_pid: u32,
     pub task_comm: u32,
     pub task_exit_code: u32,
-    pub task_signal: u32,
     pub task_group_leader: u32,
     pub task_thread_pid: u32,
     pub pid_level: u32,
     pub pid_numbers: u32,
     pub pid_namespace_inum: u32,
-    pub signal_group_exit_code: u32,
     pub task_cgroups: u32,
     pub css_set_dfl_cgrp: u32,
     /// `nf_conn.tuplehash[0].tuple.dst.u3` and `.dst.u.all`: what a packet was sent to before NAT.
     pub nf_conn_orig_dst: u32,
     pub nf_conn_orig_dport: u32,
-    pub request_daddr: u32,
     pub tcp_bytes_received: u32,
     pub tcp_bytes_acked: u32,
     pub tcp_snd_una: u32,
@@ -92,7 +87,7 @@ pub struct Config {
     pub send_reset_args: u32,
     /// 1: `mark_victim` gives a task, 0: a pid.
     pub mark_victim_task: u32,
-    /// Bits of a CPU number: the flight recorder's lanes.
+    /// Bits of the number of a CPU that ran at the start: each of those has lanes in the flight recorder and the counters.
     pub cpu_bits: u32,
     /// 1: `cgroup_skb` programs may call `bpf_get_current_pid_tgid`, which costs half of reading the task.
     /// Since about 6.12.
@@ -114,4 +109,4 @@ pub mod drop_action {
 /// Entries of the `DROP_ACTION` array; reasons beyond it belong to a subsystem (reason >> 16) and are reported.
 pub const DROP_ACTIONS: u32 = 256;
 
-const _: () = assert!(size_of::<Offsets>() == 61 * 4 && size_of::<Config>() == 40);
+const _: () = assert!(size_of::<Offsets>() == 57 * 4 && size_of::<Config>() == 40);

@@ -44,8 +44,6 @@ pub mod conn_flag {
     pub const REMOTE_CLOSED_FIRST: u32 = 1 << 5;
     /// Several messages stood in one segment: every segment is scanned whole from then on.
     pub const PIPELINED: u32 = 1 << 6;
-    /// More than [`PIPELINE`] requests were outstanding: the connection is no longer followed.
-    pub const PIPELINE_OVERFLOW: u32 = 1 << 7;
     /// The failed connect ended inside the `connect` call that began it.
     pub const SYNCHRONOUS: u32 = 1 << 8;
     /// No request was outstanding when the first end closed; one that crossed the peer's FIN doesn't count.
@@ -68,8 +66,6 @@ pub mod req_flag {
     pub const ANSWERED: u8 = 4;
     pub const HEAD: u8 = 8;
     pub const CONNECT: u8 = 16;
-    /// `101` or 1xx seen before the final status.
-    pub const INTERIM: u8 = 32;
     /// A method that may carry a body.
     pub const BODY: u8 = 64;
 }

@@ -15,4 +15,4 @@ mod tuple;
 pub use tuple::{Actor, Tuple};
 
 /// Changes whenever a wire type changes; the loader refuses an object with another value.
-pub const ABI_VERSION: u32 = 3;
+pub const ABI_VERSION: u32 = 5;

@@ -13,8 +13,13 @@ use crate::{
     globals::offset,
     heads,
     kernel::{self, state},
-    maps::{CONN, DIRECT_CONN, ZERO_CONN, add, claim, count},
+    maps::{CONN, DIRECT_CONN, FULL_UNTIL, ZERO_CONN, add, claim, count},
 };
+
+/// `-EEXIST`
+const EXISTS: i32 = -17;
+/// For so long after there was no room none is looked for for connections whose beginning was missed.
+const PAUSE_NS: u64 = 1_000_000_000;
 
 /// The record of a socket.
 #[inline(always)]
@@ -41,13 +46,7 @@ fn place(sock: u64) -> Option<*mut DirectConn> {
 /// Makes the record of a socket, replacing one that an earlier socket at this address left behind.
 #[inline(always)]
 pub(crate) fn create(sock: u64, role: u8, flags: u32) -> Option<*mut Conn> {
-    let Some(conn) = room(sock, BPF_ANY) else {
-        count(Stat::LostConn);
-        return None;
-    };
-    if flags & conn_flag::JOINED != 0 {
-        count(Stat::Joined);
-    }
+    let conn = room(sock, BPF_ANY)?;
     fill(conn, sock, role, flags);
     Some(conn)
 }
@@ -59,11 +58,12 @@ fn met_in(state: u32) -> Option<u32> {
         // Its beginning hasn't been missed: whatever it carries will be seen.
         state::SYN_SENT => Some(0),
         state::ESTABLISHED => Some(conn_flag::JOINED | conn_flag::ESTABLISHED),
+        // Whatever request comes now comes after the close.
         state::FIN_WAIT1 | state::FIN_WAIT2 | state::CLOSING => {
-            Some(conn_flag::JOINED | conn_flag::ESTABLISHED | conn_flag::LOCAL_CLOSED_FIRST)
+            Some(conn_flag::JOINED | conn_flag::ESTABLISHED | conn_flag::LOCAL_CLOSED_FIRST | conn_flag::CLOSED_IDLE)
         }
         state::CLOSE_WAIT | state::LAST_ACK => {
-            Some(conn_flag::JOINED | conn_flag::ESTABLISHED | conn_flag::REMOTE_CLOSED_FIRST)
+            Some(conn_flag::JOINED | conn_flag::ESTABLISHED | conn_flag::REMOTE_CLOSED_FIRST | conn_flag::CLOSED_IDLE)
         }
         _ => None,
     }
@@ -96,7 +96,7 @@ pub(crate) fn take_over(sock: u64) -> Option<*mut Conn> {
     Some(conn)
 }
 
-/// Room for a record, all zero: the socket's own place, or one in the hash.
+/// Room for a record, all zero: the socket's own place, or one in the hash. That there is none is counted.
 #[inline(always)]
 fn room(sock: u64, flags: u32) -> Option<*mut Conn> {
     let place = place(sock)?;
@@ -119,12 +119,28 @@ fn room(sock: u64, flags: u32) -> Option<*mut Conn> {
     let displaced = unsafe { &raw mut (*place).displaced };
     // SAFETY: as before. First: whoever finds none doesn't look into the hash.
     unsafe { add(displaced, 1) };
-    if CONN.insert(sock, &ZERO_CONN, u64::from(BPF_NOEXIST)).is_err() {
+    if let Err(error) = CONN.insert(sock, &ZERO_CONN, u64::from(BPF_NOEXIST)) {
         // SAFETY: as before.
         unsafe { add(displaced, -1) };
-        CONN.insert(sock, &ZERO_CONN, u64::from(flags)).ok()?;
+        if error == EXISTS && flags == BPF_NOEXIST {
+            return None;
+        }
+        if error != EXISTS || CONN.insert(sock, &ZERO_CONN, u64::from(BPF_ANY)).is_err() {
+            count(Stat::LostConn);
+            if let Some(until) = FULL_UNTIL.get_ptr_mut(0) {
+                // SAFETY: as before.
+                unsafe { *until = kernel::now() + PAUSE_NS };
+            }
+            return None;
+        }
     }
     CONN.get_ptr_mut(sock)
+}
+
+/// Whether there was no room a moment ago: not every segment of every connection without a record need try.
+#[inline(always)]
+pub(crate) fn is_full() -> bool {
+    FULL_UNTIL.get(0).is_some_and(|until| kernel::coarse_now() < *until)
 }
 
 #[inline(always)]

@@ -22,7 +22,7 @@ fn next() -> Option<(&'static mut FlightRecord, u64)> {
         *counter += 1;
         *counter
     };
-    let record = FLIGHT.get_ptr_mut(lane(FLIGHT_RECORDS, number as u32))?;
+    let record = FLIGHT.get_ptr_mut(lane(FLIGHT_RECORDS, number as u32)?)?;
     // SAFETY: a live map value; array elements outlive the program.
     unsafe {
         (&raw mut (*record).sequence).write_volatile(0);

@@ -99,6 +99,12 @@ pub(crate) fn cgroup_id(cgroup: u64) -> u64 {
     read_or_zero(read_or_zero(cgroup, offset!(cgroup_kn)), offset!(kernfs_id))
 }
 
+/// Whether a `struct cgroup` is of version 2, whose hierarchy has the number 0 (cgroups(7), `/proc/PID/cgroup`).
+#[inline(always)]
+pub(crate) fn is_cgroup2(cgroup: u64) -> bool {
+    read_or_zero::<i32>(read_or_zero(cgroup, offset!(cgroup_root)), offset!(cgroup_root_hierarchy)) == 0
+}
+
 /// cgroup v2 id of a task.
 #[inline(always)]
 pub(crate) fn task_cgroup(task: u64) -> u64 {

@@ -31,6 +31,9 @@ pub(crate) static DIRECT_CONN: Array<DirectConn> = Array::with_max_entries(1 << 
 /// Those whose place was taken, by the address of their `struct sock`. A plain hash: an LRU would lose failures in silence.
 #[map]
 pub(crate) static CONN: HashMap<u64, Conn> = HashMap::with_max_entries(65536, NO_PREALLOC);
+/// Until when that hash is taken for full.
+#[map]
+pub(crate) static FULL_UNTIL: Array<u64> = Array::with_max_entries(1, 0);
 /// Captured heads of connections with a place of their own, at that place. Apart from them, because most connections never
 /// carry HTTP, and one request at a time, after which comes another: heads of more are in `HEADS`.
 #[map]
@@ -106,13 +109,17 @@ fn add_one(counts: &PerCpuArray<u64>, index: u32) {
     }
 }
 
-/// Where in an array with a lane for each CPU this one's entry with a number is. A lane is one piece: CPUs don't share cache lines.
+/// Where in an array with a lane for each CPU this one's entry with a number is. A lane is one piece: CPUs don't share cache lines,
+/// and need no atomics. One that was added after the start has none.
 #[inline(always)]
-pub(crate) fn lane(entries: u32, number: u32) -> u32 {
+pub(crate) fn lane(entries: u32, number: u32) -> Option<u32> {
     // SAFETY: no arguments.
     let cpu = unsafe { bpf_get_smp_processor_id() };
+    if cpu >> config!(cpu_bits) != 0 {
+        return None;
+    }
     let length = entries >> config!(cpu_bits);
-    (cpu.wrapping_mul(length) | (number & length.wrapping_sub(1))) & (entries - 1)
+    Some((cpu.wrapping_mul(length) | (number & length.wrapping_sub(1))) & (entries - 1))
 }
 
 /// Takes a free place. Of those who want it at once none or one gets it.

@@ -6,6 +6,7 @@ use crate::kernel::{IPPROTO_ICMPV6, IPPROTO_TCP, IPPROTO_UDP};
 
 const ETH_P_IP: u32 = 0x0800;
 const ETH_P_IPV6: u32 = 0x86dd;
+const HOP_BY_HOP: u8 = 0;
 
 pub(crate) mod tcp_flag {
     pub(crate) const SYN: u8 = 2;
@@ -65,7 +66,7 @@ fn address(words: [u32; 4]) -> [u8; 16] {
 }
 
 /// Parses IPv4 or IPv6 and TCP or UDP. Both headers and the first 12 bytes of a DNS message are at least 40 (IPv4) or
-/// 60 (IPv6) bytes, so one load serves. Packets with IP options or extension headers give `None`: sockets of
+/// 60 (IPv6) bytes, so one load serves. Packets with IP options or other extension headers than a long one's give `None`: sockets of
 /// applications don't send them. Words instead of bytes: the compiler would spill each byte to eight bytes of stack.
 #[inline(always)]
 pub(crate) fn parse(skb: *mut __sk_buff) -> Option<Packet> {
@@ -85,11 +86,32 @@ pub(crate) fn parse(skb: *mut __sk_buff) -> Option<Packet> {
             let words: [u32; 15] = headers(skb)?;
             let source = [words[2], words[3], words[4], words[5]];
             let destination = [words[6], words[7], words[8], words[9]];
+            let protocol = (words[1] >> 16) as u8;
+            if protocol == HOP_BY_HOP {
+                return behind_options(skb, source, destination, words[10], len);
+            }
             let transport = [words[10], words[11], words[12], words[13]];
-            Packet::new(source, destination, (words[1] >> 16) as u8, 40, len, transport)
+            Packet::new(source, destination, protocol, 40, len, transport)
         }
         _ => None,
     }
+}
+
+/// A packet of more than 64 KiB has eight bytes of options, which say how long it is (RFC 2675; since 5.19, where the device is told
+/// to take such).
+#[inline(always)]
+fn behind_options(
+    skb: *mut __sk_buff,
+    source: [u32; 4],
+    destination: [u32; 4],
+    options: u32,
+    len: u32,
+) -> Option<Packet> {
+    let (protocol, longer_by) = (options as u8, (options >> 8) as u8);
+    if longer_by != 0 {
+        return None;
+    }
+    Packet::new(source, destination, protocol, 48, len, load(skb, 48)?)
 }
 
 impl Packet {

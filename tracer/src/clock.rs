@@ -31,6 +31,11 @@ pub fn wall_offset_ns() -> i64 {
         .map_or(0, |(_, offset)| offset)
 }
 
+/// Nanoseconds since the Unix epoch at a monotonic time, by the wall clock as it is set now.
+pub fn wall_of(monotonic_ns: u64) -> i64 {
+    (monotonic_ns as i64).saturating_add(wall_offset_ns())
+}
+
 /// Nanoseconds since the Unix epoch.
 pub fn wall_ns() -> i64 {
     read(libc::CLOCK_REALTIME) as i64
@@ -55,7 +60,7 @@ mod tests {
     #[expect(clippy::disallowed_methods, reason = "the other clock, to compare with")]
     fn monotonic_plus_offset_is_the_wall_clock() {
         let wall = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos() as i64;
-        let ours = monotonic_ns() as i64 + wall_offset_ns();
+        let ours = wall_of(monotonic_ns());
         assert!((ours - wall).abs() < 1_000_000_000, "{ours} is more than a second from {wall}");
     }
 }

@@ -180,3 +180,23 @@ fn what_is_no_dns_is_no_event() {
     drop(tcp);
     assert_eq!(told(&net), []);
 }
+
+/// What follows in an answer's second segment is no question to the one who asked.
+#[test]
+fn an_answer_in_two_segments() {
+    let _turn = turn();
+    let net = Net::new();
+    let mut pair = net.connect(&net.run(|| std::net::TcpListener::bind(("127.0.0.1", 53)).unwrap()));
+    let framed = |message: &[u8], length: usize| [&(length as u16).to_be_bytes()[..], message].concat();
+    let asked = query("redis.shop.svc.cluster.local");
+    let answered = reply(&asked, Some(Ipv4Addr::new(10, 1, 2, 6)));
+    pair.request(&framed(&asked, asked.len()));
+    pair.respond(&framed(&answered, answered.len() + 64));
+    pair.respond(&[0; 64]);
+    let inode = net.inode;
+    let left = observer().ask(move |kernel| {
+        let left = kernel.tables.sweep_dns(tracer::clock::monotonic_ns(), Duration::ZERO).unwrap();
+        left.into_iter().filter(|(_, query)| query.tuple.netns == inode).map(|(key, _)| key.role).collect::<Vec<_>>()
+    });
+    assert!(left.is_empty(), "{left:?}");
+}

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tracer::event::Event;
 
-use super::net::{Net, tells_icmp};
+use super::net::{Net, of, tells_icmp};
 
 #[test]
 fn input_and_output_chains() {
@@ -86,4 +86,28 @@ fn no_route_on_the_router() {
     assert_eq!((connect.remote, connect.reset), ("192.0.2.9:80".parse().unwrap(), false));
     // The error may have come while the application held the socket.
     assert!([0, libc::ENETUNREACH as u32].contains(&connect.error.max(connect.error_soft)), "{connect:?}");
+}
+
+/// A datagram to a closed port comes as often as its sender likes; of those, only DNS queries are waited for here.
+#[test]
+fn datagrams_that_nobody_takes() {
+    for address in ["127.0.0.1", "::1"] {
+        let net = Net::new();
+        let client = net.udp(address, 0);
+        for port in [7800, 53] {
+            client.connect((address, port)).unwrap();
+            for _ in 0..100 {
+                // Every other one is told of the one before.
+                let _ = client.send(b"a question of some sort");
+            }
+        }
+        let told = of(net.events(), |event| match event {
+            Event::Signal(it) => Some((it.remote, it.protocol)),
+            Event::Icmp(it) => Some((it.destination, 0)),
+            _ => None,
+        });
+        let only_dns = told.iter().all(|(to, signalled)| to.port() == 53 && *signalled == 0);
+        assert!(only_dns, "{told:?}");
+        assert_eq!(told.is_empty(), address == "127.0.0.1" && !tells_icmp());
+    }
 }

@@ -224,6 +224,47 @@ fn a_reset_while_it_waited() {
     assert!(end.cgroup != 0 && end.conn.is_some());
 }
 
+/// Idle for long, it may be forgotten. Then its server closes it: after the next request left, before, or before and only
+/// its own direction.
+#[test]
+fn a_forgotten_connection_that_its_server_closes() {
+    let net = Net::new();
+    let mut late = Late::start();
+    let (mut crossing, mut closed, mut half) = (net.pair(), net.pair(), net.pair());
+    for pair in [&mut crossing, &mut closed, &mut half] {
+        pair.request(&get("/before"));
+        pair.respond(&answer("200 OK", "fine"));
+    }
+    late.kernel.tables.sweep_conns(tracer::clock::monotonic_ns(), Duration::ZERO).unwrap();
+    net.nft("input", &[&format!("tcp dport {} meta length > 60 drop", crossing.port)]);
+    crossing.client.write_all(&get("/crossing")).unwrap();
+    drop(crossing.server);
+    assert_eq!(crossing.client.read(&mut [0; 1]).unwrap(), 0);
+    net.sh("nft flush ruleset");
+    drop(crossing.client);
+    drop(closed.server);
+    assert_eq!(closed.client.read(&mut [0; 1]).unwrap(), 0);
+    closed.client.write_all(&get("/closed")).unwrap();
+    drop(closed.client);
+    half.server.shutdown(std::net::Shutdown::Write).unwrap();
+    assert_eq!(half.client.read(&mut [0; 1]).unwrap(), 0);
+    half.client.write_all(&get("/half")).unwrap();
+    half.server.read_exact(&mut [0; 1]).unwrap();
+    drop((half.server, half.client));
+    let told = late.all(&net);
+    for (end, paths) in [(Role::Client, &["/closed", "/crossing", "/half"][..]), (Role::Server, &["/half"])] {
+        let mut found = exchanges(&told, end);
+        // Of the server that closed both directions the socket may be gone.
+        found.retain(|(path, _)| end == Role::Client || path != "/closed");
+        found.sort_by(|a, b| a.0.cmp(&b.0));
+        assert_eq!(found, paths.iter().map(|path| ((*path).to_owned(), Outcome::Unanswered)).collect::<Vec<_>>());
+    }
+    for event in &told {
+        let Event::Exchange(exchange) = event else { continue };
+        assert!(exchange.met_a_closing_server(), "{exchange:?}");
+    }
+}
+
 #[test]
 fn a_connect_under_way() {
     let net = Net::new();

@@ -2,7 +2,7 @@
 
 use tracer::event::Outcome;
 
-use super::net::{Net, answer, get};
+use super::net::{Net, answer, get, path_of};
 
 const NO: Outcome = Outcome::Status(500);
 
@@ -327,4 +327,29 @@ fn tunnels_end_http() {
     pair.respond(&answer("500 No", "no"));
     drop(pair);
     net.assert_http(&[], &[("db.example:443", 200)]);
+}
+
+/// IPv6 packets of more than 64 KiB, as a device may be told to take, have another header (RFC 2675) in kernels from 5.19 on.
+#[test]
+fn responses_in_jumbograms() {
+    let (a, b) = (Net::new(), Net::new());
+    a.sh(&format!("ip link add eth0 type veth peer name eth0 netns {}", b.path()));
+    for (net, number) in [(&a, 1), (&b, 2)] {
+        net.sh(&format!("ip addr add fd00:99::{number}/64 dev eth0 nodad && ip link set eth0 up"));
+        // Where the kernel knows no such sizes the packets are smaller.
+        net.sh("ip link set eth0 gso_max_size 200000 gro_max_size 200000 || true");
+    }
+    let mut pair = a.connect(&b.listen("fd00:99::2"));
+    let body = "x".repeat(150_000);
+    for round in 0..12 {
+        pair.request(&get(&format!("/{round}")));
+        // The window grows with every answer.
+        pair.respond(&answer(if round < 8 { "200 OK" } else { "500 No" }, &body));
+    }
+    drop(pair);
+    let paths: Vec<_> = (8..12).map(|round| format!("/{round}")).collect();
+    for net in [&a, &b] {
+        let told: Vec<_> = net.exchanges().iter().map(|it| (path_of(it).to_owned(), it.outcome)).collect();
+        assert_eq!(told, paths.iter().map(|path| (path.clone(), NO)).collect::<Vec<_>>());
+    }
 }

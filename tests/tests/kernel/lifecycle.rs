@@ -110,13 +110,18 @@ impl Drop for Directory {
     }
 }
 
+fn made(mount: &std::path::Path, name: &str) -> Directory {
+    let directory = Directory(mount.join(name));
+    std::fs::create_dir(&directory.0).unwrap();
+    directory
+}
+
 #[test]
 fn cgroups_come_and_go() {
     Net::new();
     let mount = observer().ask(|kernel| kernel.session.cgroup_mount.path.clone());
     let name = format!("tracer-test-{}", std::process::id());
-    let directory = Directory(mount.join(&name));
-    std::fs::create_dir(&directory.0).unwrap();
+    let directory = made(&mount, &name);
     let id = std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(&directory.0).unwrap());
     let path = format!("/{name}");
     drop(directory);
@@ -128,6 +133,29 @@ fn cgroups_come_and_go() {
                 .map(|_| ())
         });
     }
+}
+
+/// Numbers of version 1's directories are no cgroup's of version 2, where they may stand for another one.
+#[test]
+fn cgroups_of_version_1_are_not_told() {
+    Net::new();
+    let name = format!("tracer-old-{}", std::process::id());
+    // A hierarchy without controllers, in a mount namespace of its own. It goes with its mount if it is empty by then, some
+    // moments after its directory was removed.
+    let script = format!(
+        "d=$(mktemp -d) && mount -t cgroup -o none,name={name} none $d && \
+         mkdir $d/{name} && rmdir $d/{name} && sleep 1 && umount $d && rmdir $d"
+    );
+    let done = Command::new("unshare").args(["-m", "sh", "-c", &script]).status().unwrap();
+    assert!(done.success(), "a hierarchy of version 1");
+    let mount = observer().ask(|kernel| kernel.session.cgroup_mount.path.clone());
+    let fence = format!("{name}-fence");
+    drop(made(&mount, &fence));
+    let told = |seen: &[super::observer::Seen], name: &str| {
+        let of_name = |event: &Event| matches!(event, Event::Cgroup { path, .. } if *path == format!("/{name}"));
+        seen.iter().any(|seen| seen.record.as_ref().is_ok_and(|record| of_name(&record.event)))
+    };
+    observer().wait("the fence", |seen| told(seen, &fence).then(|| assert!(!told(seen, &name), "of version 1")));
 }
 
 /// A memory cgroup of the test's own: version 1 where the node is hybrid. Removed however the test ends.

@@ -34,9 +34,7 @@ pub mod kind {
     pub const TCP_RETRANSMIT_SKB: u16 = 5;
     /// [`super::Signal`]: a SYN-ACK retransmitted.
     pub const TCP_RETRANSMIT_SYNACK: u16 = 6;
-    /// [`super::Signal`]: an error reported to a socket.
-    pub const INET_SK_ERROR_REPORT: u16 = 7;
-    /// [`super::IcmpError`]: this kernel sent an ICMP or ICMPv6 error.
+    /// [`super::IcmpError`]: this kernel sent an ICMP or ICMPv6 error about a TCP packet or a DNS query.
     pub const ICMP_SEND: u16 = 8;
     /// [`super::SkbDrop`]
     pub const KFREE_SKB: u16 = 9;
@@ -62,7 +60,6 @@ pub mod kind {
             TCP_SEND_RESET => "tcp_send_reset",
             TCP_RETRANSMIT_SKB => "tcp_retransmit_skb",
             TCP_RETRANSMIT_SYNACK => "tcp_retransmit_synack",
-            INET_SK_ERROR_REPORT => "inet_sk_error_report",
             ICMP_SEND => "icmp_send",
             KFREE_SKB => "kfree_skb",
             DNS => "dns",

@@ -13,8 +13,7 @@ pub mod reset_direction {
     pub const NO_SOCKET: u32 = 1;
 }
 
-/// `tcp_receive_reset`, `tcp_send_reset`, `tcp_retransmit_skb`, `tcp_retransmit_synack`, `inet_sk_error_report`,
-/// and the end of a connection without HTTP.
+/// `tcp_receive_reset`, `tcp_send_reset`, `tcp_retransmit_skb`, `tcp_retransmit_synack`, and the end of a connection without HTTP.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Signal {

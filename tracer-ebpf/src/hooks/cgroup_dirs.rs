@@ -25,6 +25,10 @@ pub fn cgroup_rmdir(ctx: RawTracePointContext) -> i32 {
 fn directory(ctx: &RawTracePointContext, event_kind: u16) -> i32 {
     let cgroup: u64 = ctx.arg(0);
     let path: u64 = ctx.arg(1);
+    // Each hierarchy numbers its directories by itself.
+    if !kernel::is_cgroup2(cgroup) {
+        return 0;
+    }
     let Some(mut entry) = emit::reserve::<Cgroup>(Ring::Events, event_kind) else { return 0 };
     // SAFETY: reserved ring memory of that size; the helper checks the path's address.
     unsafe {

@@ -7,13 +7,16 @@ use tracer_common::event::{IcmpError, PacketTuple, kind};
 use crate::{
     conn,
     emit::{self, Ring},
-    hooks::{dns, syn},
+    hooks::{
+        dns::{self, DNS_PORT},
+        syn,
+        tcp_signals::may_be_waited_for,
+    },
     http::{self, RECEIVED, SENT},
     kernel::{self, IPPROTO_ICMPV6, IPPROTO_TCP, IPPROTO_UDP},
     packet::{self, Packet, tcp_flag},
 };
 
-const DNS_PORT: u16 = 53;
 const ALLOW: i32 = 1;
 
 #[cgroup_skb]
@@ -109,6 +112,9 @@ fn icmp6_error(skb: *mut __sk_buff, payload_len: u32) {
         protocol: next_header[0],
         ..Default::default()
     };
+    if !may_be_waited_for(&tuple) {
+        return;
+    }
     // SAFETY: a context field.
     let ifindex = unsafe { (*skb).ifindex };
     emit::emit(

@@ -17,7 +17,7 @@ use crate::{
     packet::{self, Packet},
 };
 
-const DNS_PORT: u16 = 53;
+pub(crate) const DNS_PORT: u16 = 53;
 /// QR bit of the third header byte (RFC 1035 section 4.1.1).
 const RESPONSE: u8 = 0x80;
 const RCODE: u8 = 0x0f;
@@ -37,10 +37,15 @@ pub(crate) fn over_tcp(skb: *mut __sk_buff, packet: &Packet) -> u32 {
 pub(crate) fn message(skb: *mut __sk_buff, sock: u64, packet: &Packet, at: u32, direction: usize) {
     let Some(header) = packet::load::<[u8; 12]>(skb, at) else { return };
     let response = header[2] & RESPONSE != 0;
-    // A client sends queries to port 53 and gets responses from it; a server the other way round.
-    let peer_port = if direction == SENT { packet.destination_port } else { packet.source_port };
+    // A client sends queries to port 53 and gets responses from it; a server the other way round. Anything else is the middle
+    // of a TCP stream.
+    let (own_port, peer_port) = if direction == SENT {
+        (packet.source_port, packet.destination_port)
+    } else {
+        (packet.destination_port, packet.source_port)
+    };
     let server = (direction == SENT) == response;
-    if !server && peer_port != DNS_PORT {
+    if (if server { own_port } else { peer_port }) != DNS_PORT {
         return;
     }
     let mut key = DnsKey {

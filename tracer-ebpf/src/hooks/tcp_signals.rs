@@ -6,7 +6,7 @@ use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
 use tracer_common::{
     Actor,
     conn::{Tls, conn_flag},
-    event::{IcmpError, Signal, kind, reset_direction},
+    event::{IcmpError, PacketTuple, Signal, kind, reset_direction},
     stats::Stat,
 };
 
@@ -14,8 +14,8 @@ use crate::{
     conn,
     emit::{self, Ring},
     globals::{config, offset},
-    hooks::kfree_skb,
-    kernel::{self, IPPROTO_TCP, read_or_zero},
+    hooks::{dns::DNS_PORT, kfree_skb},
+    kernel::{self, IPPROTO_TCP, IPPROTO_UDP, read_or_zero},
     maps::count,
 };
 
@@ -166,9 +166,9 @@ pub fn tcp_retransmit_synack(ctx: RawTracePointContext) -> i32 {
 pub fn inet_sk_error_report(ctx: RawTracePointContext) -> i32 {
     let sock: u64 = ctx.arg(0);
     let state: u8 = read_or_zero(sock, offset!(skc_state));
-    let tcp = kernel::sock_protocol(sock) == IPPROTO_TCP;
-    // Of TCP only the connecting: what ends an established connection is told by its end.
-    if tcp && state != SYN_SENT && state != CLOSE {
+    // Only the connecting: what ends an established connection is told by its end. Of UDP, a DNS lookup's end is told by
+    // the ICMP error, and anything else could fill the ring as fast as a datagram is sent to a closed port.
+    if kernel::sock_protocol(sock) != IPPROTO_TCP || state != SYN_SENT && state != CLOSE {
         return 0;
     }
     if let Some(record) = conn::find(sock) {
@@ -180,10 +180,14 @@ pub fn inet_sk_error_report(ctx: RawTracePointContext) -> i32 {
         // SAFETY: a live map value.
         unsafe { (*record).error = error };
     }
-    if !tcp {
-        signal(Ring::Failures, kind::INET_SK_ERROR_REPORT, sock);
-    }
     0
+}
+
+/// Whether an ICMP error about this packet can explain a failure: of connects and DNS lookups. Any other datagram to a
+/// closed port would take a connect's evidence out of the ring.
+#[inline(always)]
+pub(crate) fn may_be_waited_for(packet: &PacketTuple) -> bool {
+    packet.protocol == IPPROTO_TCP || packet.protocol == IPPROTO_UDP && packet.destination_port == DNS_PORT
 }
 
 #[raw_tracepoint(tracepoint = "icmp_send")]
@@ -196,12 +200,16 @@ pub fn icmp_send(ctx: RawTracePointContext) -> i32 {
     if icmp_type != DESTINATION_UNREACHABLE && icmp_type != TIME_EXCEEDED {
         return 0;
     }
+    let packet = kfree_skb::packet(skb);
+    if !may_be_waited_for(&packet) {
+        return 0;
+    }
     let dev: u64 = read_or_zero(skb, offset!(skb_dev));
     emit::emit(
         Ring::Failures,
         IcmpError {
             header: emit::header::<IcmpError>(kind::ICMP_SEND),
-            packet: kfree_skb::packet(skb),
+            packet,
             netns: kfree_skb::dev_netns(skb),
             ifindex: read_or_zero(dev, offset!(dev_ifindex)),
             icmp_type,

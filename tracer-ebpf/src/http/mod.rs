@@ -24,8 +24,7 @@ use tracer_common::{
 };
 
 use crate::{
-    conn,
-    kernel::{self, state},
+    conn, kernel,
     maps::count,
     packet::{self, Packet},
     tls,
@@ -56,7 +55,7 @@ pub(crate) struct Segment {
 /// Looks at a segment with payload.
 #[inline(always)]
 pub(crate) fn segment(skb: *mut __sk_buff, sock: u64, packet: &Packet, direction: usize) {
-    let Some(record) = conn::find(sock).or_else(|| joined(skb, sock, packet, direction)) else {
+    let Some(record) = conn::find(sock).or_else(|| joined(skb, sock)) else {
         return;
     };
     // SAFETY: a live map value for the rest of the program.
@@ -111,31 +110,19 @@ fn is_dismissed(record: &Conn) -> bool {
 
 /// The record of a connection whose beginning wasn't seen.
 #[inline(always)]
-fn joined(skb: *mut __sk_buff, sock: u64, packet: &Packet, direction: usize) -> Option<*mut Conn> {
-    let payload = u64::from(packet.payload) << 32 | u64::from(packet.payload_len);
-    if join(skb, payload, direction as u64) == 0 {
+fn joined(skb: *mut __sk_buff, sock: u64) -> Option<*mut Conn> {
+    if join(skb) == 0 {
         return None;
     }
     conn::find(sock)
 }
 
-/// Makes that record; 0 if there can't be one. At a whole request line it is known who asks; anything else says only that the
-/// connection is there. One that ends the handshake, too, because the last acknowledgement was lost, comes with the
-/// listener as its socket. A global function, away from the stack of every packet.
+/// Makes that record; 0 if there can't be one. A segment that ends the handshake, too, because the last acknowledgement was
+/// lost, comes with the listener as its socket. A global function, away from the stack of every packet.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn join(skb: *mut __sk_buff, payload: u64, direction: u64) -> u64 {
-    let sock = packet::sock(skb);
-    let (payload, len) = ((payload >> 32) as u32, payload as u32);
-    let Some(first) = token::first_bytes(skb, payload, len) else { return 0 };
-    let made = if token::classify(first, len) != Token::Request {
-        conn::take_over(sock)
-    } else if kernel::sock_state(kernel::address(sock)) == state::LISTEN {
-        None
-    } else {
-        conn::create(sock, if direction == SENT as u64 { role::CLIENT } else { role::SERVER }, conn_flag::JOINED)
-    };
-    made.is_some().into()
+pub extern "C" fn join(skb: *mut __sk_buff) -> u64 {
+    (!conn::is_full() && conn::take_over(packet::sock(skb)).is_some()).into()
 }
 
 /// Decides what the connection carries by its first payload.

@@ -117,7 +117,6 @@ fn begin(conn: &mut Conn, segment: &Segment, at: u32) -> Option<()> {
     let len = segment.len.wrapping_sub(at);
     if conn.begun.wrapping_sub(conn.answered) >= PIPELINE as u32 {
         count(Stat::PipelineOverflow);
-        conn.flags |= conn_flag::PIPELINE_OVERFLOW;
         conn.protocol = protocol::TUNNEL;
         return None;
     }

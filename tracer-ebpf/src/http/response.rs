@@ -168,7 +168,6 @@ fn message(conn: &mut Conn, skb: *mut __sk_buff, part: u64, seq: u64, now: u64) 
     }
     if code < 200 && code != 101 {
         // Interim (RFC 9110 section 15.2): the final response follows, perhaps in this segment.
-        request.flags |= req_flag::INTERIM;
         request.response_len = 0;
         return Done::new(place, have, Done::INTERIM);
     }

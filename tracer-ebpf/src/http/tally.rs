@@ -51,7 +51,7 @@ type Words = [u64; size_of::<CounterKey>() / 8];
 /// Of the words of a key: the one with the role.
 const LAST: usize = 3;
 
-/// The counter at the key's own place, if that is its or free. Programs of one CPU may interrupt each other.
+/// The counter at the key's own place, if this CPU has one and it is the key's or free. Programs of one CPU may interrupt each other.
 #[inline(always)]
 fn direct(key: &CounterKey) -> Option<*mut Counter> {
     // SAFETY: of the same size, and aligned alike.
@@ -61,7 +61,7 @@ fn direct(key: &CounterKey) -> Option<*mut Counter> {
         mixed = mixed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ (mixed >> 32) ^ word;
     }
     let hash = mixed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
-    let place: *mut DirectCounter = DIRECT_COUNTER.get_ptr_mut(lane(DIRECT_COUNTERS, hash as u32))?;
+    let place: *mut DirectCounter = DIRECT_COUNTER.get_ptr_mut(lane(DIRECT_COUNTERS, hash as u32)?)?;
     // SAFETY: a live map value; the key has the size and alignment of its words.
     unsafe {
         let there = (&raw mut (*place).key).cast::<u64>();

@@ -197,7 +197,7 @@ impl Listener for Recorder {
                 store.set(Metric::TcpRetransmits, &["data", "", "", ""], retransmits as f64, at);
             }
             store.set(Metric::OpaqueTls, &[], look.coverage.opaque_tls_processes as f64, at);
-            store.set(Metric::LastTick, &[], self.wall(at) as f64 / 1e9, at);
+            store.set(Metric::LastTick, &[], crate::clock::wall_of(at) as f64 / 1e9, at);
             store.set(Metric::IncidentsStored, &[], stored as f64, at);
             tell_cost(store, &cost, at);
             tell_usage(store, at);

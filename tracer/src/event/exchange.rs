@@ -143,8 +143,8 @@ impl Exchange {
             Role::Client => self.remote_closed_first,
             Role::Server => self.local_closed_first,
         };
-        // A fresh connection that is closed at once was refused, not idle.
-        let idled = self.established_ns != 0 && self.closing_ns.saturating_sub(self.established_ns) >= IDLE_NS;
+        // A fresh connection that is closed at once was refused, not idle. One whose beginning wasn't seen isn't fresh.
+        let idled = self.closing_ns.saturating_sub(self.established_ns) >= IDLE_NS;
         self.outcome == Outcome::Unanswered && self.closed_idle && server_closed_first && (self.number > 0 || idled)
     }
 

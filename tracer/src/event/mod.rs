@@ -141,6 +141,7 @@ pub enum SignalKind {
     /// Of a SYN.
     TcpRetransmitSkb,
     TcpRetransmitSynack,
+    /// Of a UDP socket: only in older captures.
     InetSkErrorReport,
     /// A connection without HTTP ended reset, or without ever an answer.
     ConnectionEnd,

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use libbpf_rs::{
     ErrorKind,
     btf::{
-        Btf, BtfKind, BtfType, HasSize, TypeId,
+        Btf, BtfKind, BtfType, TypeId,
         types::{self, Composite, MemberAttr},
     },
 };
@@ -24,15 +24,6 @@ pub enum BtfError {
     Missing { path: PathBuf },
     #[error("cannot read the kernel's type information from {path}: {reason}")]
     Unreadable { path: PathBuf, reason: String },
-}
-
-/// A member found in a structure.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Member {
-    /// Bytes from the beginning of the outermost structure.
-    pub offset: u32,
-    /// Bytes of the member itself, 0 where it has no size of its own.
-    pub size: u32,
 }
 
 /// The running kernel's types.
@@ -82,9 +73,9 @@ impl KernelBtf {
         Ok(Self { btf, ids })
     }
 
-    /// Finds `path` (member names joined by dots) in a structure, through anonymous members, typedefs and the first
-    /// element of arrays. `None` where any step is missing or is a bit field.
-    pub fn member(&self, structure: &str, path: &str) -> Option<Member> {
+    /// Where `path` (member names joined by dots) is in a structure, in bytes, through anonymous members, typedefs and the
+    /// first element of arrays. `None` where any step is missing or is a bit field.
+    pub fn offset(&self, structure: &str, path: &str) -> Option<u32> {
         let mut ty = self.named(Kind::Struct, structure)?;
         let mut bits = 0;
         for name in path.split('.') {
@@ -95,7 +86,7 @@ impl KernelBtf {
             bits += offset;
             ty = found;
         }
-        (bits % 8 == 0).then_some(Member { offset: bits / 8, size: size_of_type(ty) })
+        (bits % 8 == 0).then_some(bits / 8)
     }
 
     /// A member of `ty` called `name`: its offset in bits and its type. Anonymous members are searched depth first.
@@ -179,19 +170,5 @@ impl KernelBtf {
             BtfKind::Enum | BtfKind::Enum64 => format!("enum {}", name()),
             _ => name(),
         })
-    }
-}
-
-fn size_of_type(ty: BtfType<'_>) -> u32 {
-    if let Ok(int) = types::Int::try_from(ty) {
-        return int.size() as u32;
-    }
-    if let Ok(composite) = Composite::try_from(ty) {
-        return composite.size() as u32;
-    }
-    match ty.kind() {
-        BtfKind::Ptr => size_of::<usize>() as u32,
-        BtfKind::Enum => 4,
-        _ => 0,
     }
 }

@@ -1,7 +1,7 @@
 //! The flight recorder: exchanges that went well, kept in a ring that the programs overwrite, read only when needed.
 //!
 //! The array is mapped into memory while something fails, and only then: its pages count as resident, and to map them
-//! takes longer than to read them. Each CPU has a lane of its own: one piece of the array, filled in turn, where `number`
+//! takes longer than to read them. Each CPU that ran at the start has a lane of its own: one piece of the array, filled in turn, where `number`
 //! counts that CPU's records from 1 (its value of [`Stat::Flight`] is the last one claimed). A record's `sequence` is its
 //! number when complete and something else while it is written or after it was overwritten, so a copy is good if it was
 //! the number before and after.
@@ -15,7 +15,7 @@ use tracer_common::limits::FLIGHT_RECORDS;
 use tracer_common::stats::Stat;
 use zerocopy::FromZeros;
 
-use super::cpus;
+use super::cpus::Cpus;
 use super::map::{MapError, Table};
 use super::mapping::Mapping;
 
@@ -40,11 +40,11 @@ struct Lane {
 }
 
 impl Flight {
-    pub(super) fn new(ebpf: &mut Ebpf, stats: Table<u32, u64>, cpus: Vec<u32>) -> Result<Self, MapError> {
+    pub(super) fn new(ebpf: &mut Ebpf, stats: Table<u32, u64>, cpus: Cpus) -> Result<Self, MapError> {
         let records = Table::take(ebpf, "FLIGHT")?;
-        let cpu_bits = cpus::bits(&cpus);
-        let lanes = cpus.into_iter().map(|cpu| Lane { cpu, last: 0, unfinished: Vec::new() }).collect();
-        let flight = Self { records, mapped: None, stats, lanes, cpu_bits };
+        let lane = |cpu| Lane { cpu, last: 0, unfinished: Vec::new() };
+        let lanes = cpus.possible.into_iter().map(lane).collect();
+        let flight = Self { records, mapped: None, stats, lanes, cpu_bits: cpus.bits };
         // Whether it can be mapped is known at the start, not at the first failure.
         flight.records.map()?;
         Ok(flight)
@@ -76,9 +76,9 @@ impl Flight {
             Some(memory) => memory,
             none => none.insert(self.records.map()?),
         };
-        let length = (RECORDS >> self.cpu_bits).max(1);
         let mut overwritten = 0;
         for (lane, newest) in self.lanes.iter_mut().zip(newest) {
+            let length = length(lane.cpu, self.cpu_bits);
             let (numbers, lost) = unread(lane.last, newest, length);
             overwritten += lost;
             let again = std::mem::take(&mut lane.unfinished);
@@ -100,6 +100,11 @@ impl Flight {
     pub fn rest(&mut self) {
         self.mapped = None;
     }
+}
+
+/// Records in a CPU's lane: none where it was added after the start, so that no two write to one record.
+fn length(cpu: u32, bits: u32) -> u64 {
+    if cpu.checked_shr(bits).unwrap_or(0) == 0 { (RECORDS >> bits).max(1) } else { 0 }
 }
 
 /// Numbers to read after `last`, and how many are gone already.
@@ -164,5 +169,13 @@ mod tests {
         assert_eq!(unread(3, 8, 8), (4..=8, 0));
         assert_eq!(unread(3, 20, 8), (13..=20, 9));
         assert!(unread(20, 20, 8).0.is_empty());
+        let (none, lost) = unread(3, 20, 0);
+        assert_eq!((none.count(), lost), (0, 17));
+    }
+
+    #[test]
+    fn lanes() {
+        assert_eq!([0, 3, 4].map(|cpu| length(cpu, 2)), [RECORDS / 4, RECORDS / 4, 0]);
+        assert_eq!([0, 1].map(|cpu| length(cpu, 0)), [RECORDS, 0]);
     }
 }

@@ -56,22 +56,22 @@ const FIELDS: &[Field] = fields! {
     skc_v6_daddr: "sock" "__sk_common.skc_v6_daddr", without "IPv6 connections are not followed";
     skc_v6_rcv_saddr: "sock" "__sk_common.skc_v6_rcv_saddr", without "IPv6 connections are not followed";
     skc_net: "sock" "__sk_common.skc_net.net", without "connections are not told apart by network namespace";
-    sk_protocol: "sock" "sk_protocol", without "errors of UDP and TCP sockets are not told apart";
+    sk_protocol: "sock" "sk_protocol";
     sk_err: "sock" "sk_err", without "failed connects carry no error number";
     sk_err_soft: "sock" "sk_err_soft", without "connects that an ICMP error ended carry no error number";
     sk_cgroup: "sock" "sk_cgrp_data.cgroup", without "sockets are attributed to containers by network namespace only";
     inet_sport: "inet_sock" "inet_sport", without "failed connects carry no source port";
     cgroup_kn: "cgroup" "kn", without "sockets are attributed to containers by network namespace only";
+    cgroup_root: "cgroup" "root", without "on nodes with cgroup v1, too, requests may be attributed to other containers";
+    cgroup_root_hierarchy: "cgroup_root" "hierarchy_id", without "on nodes with cgroup v1, too, requests may be attributed to other containers";
     kernfs_id: "kernfs_node" "id", without "sockets are attributed to containers by network namespace only";
     net_inum: "net" "ns.inum", without "connections and drops are not told apart by network namespace";
     skb_sk: "sk_buff" "sk", without "dropped packets are not joined to their socket";
     skb_dev: "sk_buff" "dev", without "dropped packets carry no device";
-    skb_len: "sk_buff" "len", without "dropped packets carry no length";
     skb_cb: "sk_buff" "cb", without "Cilium's own drop reasons are not shown";
     skb_nfct: "sk_buff" "_nfct", without "the Service address of a dropped packet is not known";
     skb_head: "sk_buff" "head", without "dropped packets carry no addresses";
     skb_network_header: "sk_buff" "network_header", without "dropped packets carry no addresses";
-    skb_protocol: "sk_buff" "protocol", without "dropped packets carry no addresses";
     dev_name: "net_device" "name", without "dropped packets carry no device name";
     dev_ifindex: "net_device" "ifindex", without "dropped packets carry no device number";
     dev_net: "net_device" "nd_net.net", without "dropped packets are not placed in a network namespace";
@@ -79,18 +79,15 @@ const FIELDS: &[Field] = fields! {
     task_pid: "task_struct" "pid", without "requests are not linked by thread";
     task_comm: "task_struct" "comm", without "process names are read from /proc only";
     task_exit_code: "task_struct" "exit_code", without "crashes carry no signal and no exit code";
-    task_signal: "task_struct" "signal", without "crashes carry no signal and no exit code";
     task_group_leader: "task_struct" "group_leader", without "processes of a node in a container are not told apart";
     task_thread_pid: "task_struct" "thread_pid", without "processes of a node in a container are not told apart";
     pid_level: "pid" "level", without "processes of a node in a container are not told apart";
     pid_numbers: "pid" "numbers", without "processes of a node in a container are not told apart";
     pid_namespace_inum: "pid_namespace" "ns.inum", without "processes of a node in a container are not told apart";
-    signal_group_exit_code: "signal_struct" "group_exit_code", without "crashes of threaded processes carry no exit code";
     task_cgroups: "task_struct" "cgroups", without "processes that die are not attributed to containers";
     css_set_dfl_cgrp: "css_set" "dfl_cgrp", without "processes that die are not attributed to containers";
     nf_conn_orig_dst: "nf_conn" "tuplehash.tuple.dst.u3", without "the Service address of a dropped packet is not known";
     nf_conn_orig_dport: "nf_conn" "tuplehash.tuple.dst.u.all", without "the Service port of a dropped packet is not known";
-    request_daddr: "request_sock" "__req_common.skc_daddr", without "retransmitted SYN-ACKs carry no peer";
     tcp_bytes_received: "tcp_sock" "bytes_received", without "resets carry no byte counts";
     tcp_bytes_acked: "tcp_sock" "bytes_acked", without "resets carry no byte counts";
     tcp_snd_una: "tcp_sock" "snd_una", without "a request that crossed the server's close is not told from one that it read";
@@ -120,14 +117,12 @@ pub fn resolve(btf: &KernelBtf) -> Result<(Offsets, Vec<Missing>), OffsetsError>
     let mut missing = Vec::new();
     let mut essential = Vec::new();
     for field in FIELDS {
-        match (field.paths.iter().find_map(|path| btf.member(field.structure, path)), field.without) {
-            (Some(member), _) => (field.set)(&mut offsets, member.offset),
+        match (field.paths.iter().find_map(|path| btf.offset(field.structure, path)), field.without) {
+            (Some(offset), _) => (field.set)(&mut offsets, offset),
             (None, Some(costs)) => missing.push(Missing { field: field.name, costs }),
             (None, None) => essential.push(format!("{}.{}", field.structure, field.paths[0])),
         }
     }
-    // A byte on kernels before 5.6 (where it is a bit field and thus absent), two since.
-    offsets.sk_protocol_size = btf.member("sock", "sk_protocol").map_or(ABSENT, |member| member.size);
     if essential.is_empty() { Ok((offsets, missing)) } else { Err(OffsetsError { fields: essential.join(", ") }) }
 }
 
@@ -142,8 +137,29 @@ mod tests {
     fn every_offset_has_a_row() {
         let mut offsets: Offsets = zerocopy::transmute!([ABSENT; size_of::<Offsets>() / 4]);
         FIELDS.iter().for_each(|field| (field.set)(&mut offsets, 1));
-        offsets.sk_protocol_size = 1;
         assert!(zerocopy::IntoBytes::as_bytes(&offsets).chunks(4).all(|value| value == 1u32.to_ne_bytes()));
+    }
+
+    /// `tracer doctor` says what is lost without a field: nothing, if no program reads it.
+    #[test]
+    fn every_offset_is_read() {
+        let mut programs = String::new();
+        let mut directories = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("../tracer-ebpf/src")];
+        while let Some(directory) = directories.pop() {
+            for entry in std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()) {
+                if entry.is_dir() {
+                    directories.push(entry);
+                } else {
+                    programs += &std::fs::read_to_string(entry).unwrap();
+                }
+            }
+        }
+        let unread: Vec<_> = FIELDS
+            .iter()
+            .map(|field| field.name)
+            .filter(|name| !programs.contains(&format!("offset!({name})")))
+            .collect();
+        assert_eq!(unread, [""; 0]);
     }
 
     #[test]
@@ -155,7 +171,7 @@ mod tests {
         let (offsets, missing) = resolve(&btf).unwrap();
         // These have never moved (5.10 to 7.2).
         assert_eq!((offsets.skc_daddr, offsets.skc_dport, offsets.skc_family), (0, 12, 16));
-        assert_eq!((offsets.nf_conn_orig_dport, offsets.sk_protocol_size), (16 + 16 + 36, 2));
+        assert_eq!(offsets.nf_conn_orig_dport, 16 + 16 + 36);
         assert_eq!(missing, []);
     }
 }

@@ -12,7 +12,7 @@ use tracer_common::config::{Config, DROP_ACTIONS, Offsets};
 use zerocopy::IntoBytes;
 
 use super::attach::{self, ProgramStatus};
-use super::cpus;
+use super::cpus::Cpus;
 use super::drop_action;
 use super::features::Features;
 use super::flight::Flight;
@@ -121,7 +121,7 @@ impl Kernel {
         let (directory, cgroup) = subtree(&cgroup_mount.path, options.cgroup.as_deref())?;
 
         raise_memlock(features.release);
-        let cpus = cpus::possible().map_err(|error| StartError::Load {
+        let cpus = Cpus::read().map_err(|error| StartError::Load {
             reason: format!("cannot read which CPUs the machine has: {error}"),
             remedy: "mount /sys",
         })?;
@@ -165,7 +165,7 @@ fn sentence(check: &preflight::Check) -> String {
     }
 }
 
-fn config(options: &Options, features: &Features, cpus: &[u32]) -> Config {
+fn config(options: &Options, features: &Features, cpus: &Cpus) -> Config {
     Config {
         abi_version: ABI_VERSION,
         min_status: options.min_status.into(),
@@ -173,7 +173,7 @@ fn config(options: &Options, features: &Features, cpus: &[u32]) -> Config {
         kfree_skb_args: features.arguments("kfree_skb"),
         send_reset_args: features.arguments("tcp_send_reset"),
         mark_victim_task: features.mark_victim_gives_task().into(),
-        cpu_bits: cpus::bits(cpus),
+        cpu_bits: cpus.bits,
         packet_pid_tgid: packet_may(BpfHelper::BPF_FUNC_get_current_pid_tgid).into(),
         packet_coarse_clock: packet_may(BpfHelper::BPF_FUNC_ktime_get_coarse_ns).into(),
         pid_namespace: Proc::new(&options.host_root).nested_pid_namespace().unwrap_or(0),

@@ -20,13 +20,13 @@ const SYN_SENT: u32 = 2;
 
 /// The maps.
 pub struct Tables {
-    direct: Table<u32, DirectConn>,
+    pub(super) direct: Table<u32, DirectConn>,
     /// The same, in memory: a look goes through all of them.
     places: Writable<DirectConn>,
-    conn: Table<u64, Conn>,
+    pub(super) conn: Table<u64, Conn>,
     heads: Table<HeadKey, Heads>,
     direct_heads: Table<u32, Heads>,
-    dns: Table<DnsKey, DnsPending>,
+    pub(super) dns: Table<DnsKey, DnsPending>,
     connects: Table<Actor, PendingConnect>,
     syns: Table<SynKey, PendingSyn>,
     stats: Table<u32, u64>,
@@ -175,8 +175,19 @@ impl Tables {
         Ok(gone.into_iter().map(|(_, pending)| pending).collect())
     }
 
-    /// Removes records without activity for that long and with nothing outstanding, with their heads: those of sockets
-    /// whose end was missed. Best effort; a connection that wakes up after is joined in the middle. Returns how many.
+    /// Sweeps connections if more than half of the room is taken. While there is more, those that live are kept: of a
+    /// request after a long pause it can be told then whether the server was closing.
+    pub fn forget_idle(&self, now_ns: u64, older_than: Duration) -> Result<(), MapError> {
+        let mut taken = 0;
+        self.conn.for_each(|_, _| taken += 1)?;
+        if taken > self.conn.max_entries()? / 2 {
+            self.sweep_conns(now_ns, older_than)?;
+        }
+        Ok(())
+    }
+
+    /// Removes records without activity for that long and with nothing outstanding, with their heads. Best effort; a
+    /// connection that wakes up after is joined in the middle. Returns how many.
     pub fn sweep_conns(&self, now_ns: u64, older_than: Duration) -> Result<usize, MapError> {
         let is_due = |conn: &Conn| !unanswered(conn) && is_older(now_ns, last_active(conn), older_than);
         let mut gone = sweep(&self.conn, |_, conn| is_due(conn))?;
@@ -212,8 +223,9 @@ where
     Ok(removed)
 }
 
+/// No program has written the time 0: such an entry is still being filled.
 fn is_older(now_ns: u64, then_ns: u64, age: Duration) -> bool {
-    u128::from(now_ns.saturating_sub(then_ns)) >= age.as_nanos()
+    then_ns != 0 && u128::from(now_ns.saturating_sub(then_ns)) >= age.as_nanos()
 }
 
 fn last_active(conn: &Conn) -> u64 {
@@ -263,5 +275,7 @@ mod tests {
         assert!(!is_older(1_999_999_999, 1_000_000_000, Duration::from_secs(1)));
         // A record made after `now` was read.
         assert!(!is_older(1, 2, Duration::from_nanos(1)));
+        // One that a program is still making.
+        assert!(!is_older(u64::MAX, 0, Duration::ZERO));
     }
 }

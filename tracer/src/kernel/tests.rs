@@ -1,11 +1,13 @@
 //! The real object on the running kernel, as root: `cargo test -p tracer kernel::tests -- --ignored --test-threads=1`.
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::time::Duration;
 
-use tracer_common::event::{Header, SkbDrop, kind};
+use tracer_common::conn::{Conn, DirectConn, conn_flag};
+use tracer_common::event::{DnsKey, DnsPending, Header, SkbDrop, kind};
+use tracer_common::limits::DIRECT_BITS;
 use tracer_common::stats::Stat;
-use zerocopy::FromBytes;
+use zerocopy::{FromBytes, FromZeros};
 
 use super::decode_stack::{self, Mechanism, NetfilterHook};
 use super::features::reason_name;
@@ -98,6 +100,65 @@ fn pending_things_are_swept() {
     let attempts = kernel.tables.sweep_connects(clock::monotonic_ns(), Duration::ZERO).unwrap();
     assert!(attempts.iter().any(|attempt| attempt.pending.remote_port == 4242), "of {}", attempts.len());
     kernel.tables.sweep_conns(clock::monotonic_ns(), Duration::ZERO).unwrap();
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_query_that_is_still_being_filled_is_left_alone() {
+    let kernel = start(&Options::default());
+    let key = DnsKey { sock: 1, ..DnsKey::new_zeroed() };
+    let is_there = |queries: Vec<(DnsKey, DnsPending)>| queries.iter().any(|(found, _)| found.sock == key.sock);
+    let mut query = DnsPending::new_zeroed();
+    for (start_ns, told) in [(0, false), (1, true)] {
+        query.start_ns = start_ns;
+        kernel.tables.dns.put(&key, &query).unwrap();
+        let now = clock::monotonic_ns();
+        assert_eq!(is_there(kernel.tables.pending_dns(now, Duration::ZERO).unwrap()), told);
+        assert_eq!(is_there(kernel.tables.sweep_dns(now, Duration::ZERO).unwrap()), told);
+        assert_eq!(kernel.tables.dns.get(&key).unwrap().is_empty(), told, "removed once it is told");
+    }
+}
+
+#[test]
+#[ignore = "needs root"]
+fn idle_connections_are_forgotten_where_room_gets_short() {
+    let kernel = start(&Options::default());
+    let mut conn = Conn::new_zeroed();
+    (conn.born_ns, conn.flags) = (1, conn_flag::JOINED);
+    let room = u64::from(kernel.tables.conn.max_entries().unwrap());
+    let fill = |socks: std::ops::Range<u64>| {
+        socks.for_each(|sock| kernel.tables.conn.put(&sock, &conn).unwrap());
+        kernel.tables.forget_idle(clock::monotonic_ns(), Duration::from_secs(1)).unwrap();
+        kernel.tables.connection(1).unwrap().is_some()
+    };
+    assert!(fill(1..room / 2 - 1000));
+    assert!(!fill(room / 2 - 1000..room / 2 + 2));
+}
+
+/// The places are an array, the rest a hash.
+fn fill(kernel: &Kernel) {
+    let taken = DirectConn { claims: 1, sock: 1, ..DirectConn::new_zeroed() };
+    (0..1 << DIRECT_BITS).for_each(|place| kernel.tables.direct.put(&place, &taken).unwrap());
+    let conn = Conn::new_zeroed();
+    (1u64..).find(|sock| kernel.tables.conn.put(sock, &conn).is_err());
+}
+
+#[test]
+#[ignore = "needs root"]
+fn connections_that_there_is_no_room_for_are_counted() {
+    // Without those that see connections begin, of whatever else the machine does.
+    let hooks = ["egress", "ingress"].map(str::to_owned).to_vec();
+    let kernel = start(&Options { hooks, ..Options::default() });
+    fill(&kernel);
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (mut server, _) = listener.accept().unwrap();
+    for _ in 0..500 {
+        client.write_all(b"GET / HTTP/1.1\r\n\r\n.").unwrap();
+        server.read_exact(&mut [0; 19]).unwrap();
+    }
+    let lost = kernel.tables.stat(Stat::LostConn).unwrap();
+    assert!((1..20).contains(&lost), "once a second: {lost}");
 }
 
 #[test]

@@ -30,13 +30,13 @@ pub(super) struct Node {
 }
 
 impl Node {
-    pub(super) fn new(root: &HostRoot, wall_offset_ns: i64) -> Self {
+    pub(super) fn new(root: &HostRoot) -> Self {
         let proc = Proc::new(root);
         let own_tgid = proc.own_pid().unwrap_or_else(std::process::id);
         Self {
             root: root.clone(),
             proc,
-            inspector: Inspector::new(root, wall_offset_ns),
+            inspector: Inspector::new(root),
             rules: Rules::default(),
             own_tgid,
             pods: FxHashSet::default(),

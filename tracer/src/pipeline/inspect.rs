@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use rustc_hash::FxHashMap;
 
+use crate::clock;
 use crate::event::{CpuThrottling, HostFact, Ktime, Log, LogEntry, Resources};
 use crate::host::proc::Proc;
 use crate::host::resources::{self, CgroupFiles, CpuStat};
@@ -22,14 +23,13 @@ const KEEP_NS: Ktime = 120_000_000_000;
 pub(super) struct Inspector {
     root: HostRoot,
     files: CgroupFiles,
-    wall_offset_ns: i64,
     /// Readings of a process's quota while it served something slow.
     cpu: FxHashMap<u32, VecDeque<(Ktime, CpuStat)>>,
 }
 
 impl Inspector {
-    pub(super) fn new(root: &HostRoot, wall_offset_ns: i64) -> Self {
-        Self { root: root.clone(), files: CgroupFiles::find(root), wall_offset_ns, cpu: FxHashMap::default() }
+    pub(super) fn new(root: &HostRoot) -> Self {
+        Self { root: root.clone(), files: CgroupFiles::find(root), cpu: FxHashMap::default() }
     }
 
     /// Notes how the quota of processes stands that take long over a request.
@@ -87,30 +87,53 @@ impl Inspector {
         }))
     }
 
-    /// What a pod's containers logged.
+    /// What a pod's containers logged, by the wall clock as it is set now.
     pub(super) fn log(&self, uid: &str, container: Option<&str>, from: Ktime, until: Ktime) -> Vec<HostFact> {
-        let wall = |at: Ktime| (at as i64).saturating_add(self.wall_offset_ns);
+        let wall_offset_ns = clock::wall_offset_ns();
+        let wall = |at: Ktime| (at as i64).saturating_add(wall_offset_ns);
         let found = logs::read(&self.root, uid, container, wall(from)..=wall(until));
-        found.into_iter().map(|(container, lines)| self.told(uid, container, &lines)).collect()
+        found.into_iter().map(|(container, lines)| told(uid, container, &lines, wall_offset_ns)).collect()
     }
+}
 
-    /// The last messages that there is room for.
-    fn told(&self, uid: &str, container: String, lines: &[logs::Line]) -> HostFact {
-        let mut room = BYTES;
-        let found = logs::group(lines);
-        let all = found.len() as u64;
-        let mut entries: Vec<LogEntry> = found
-            .into_iter()
-            .rev()
-            .take(ENTRIES)
-            .map_while(|entry| {
-                room = room.checked_sub(entry.text.len())?;
-                let at = u64::try_from(entry.at.saturating_sub(self.wall_offset_ns)).ok()?;
-                Some(LogEntry { at, stderr: entry.stderr, text: entry.text })
-            })
-            .collect();
-        entries.reverse();
-        let omitted = all - entries.len() as u64;
-        HostFact::Log(Log { uid: uid.to_owned(), container, entries, omitted })
+/// The last messages that there is room for.
+fn told(uid: &str, container: String, lines: &[logs::Line], wall_offset_ns: i64) -> HostFact {
+    let mut room = BYTES;
+    let found = logs::group(lines);
+    let all = found.len() as u64;
+    let mut entries: Vec<LogEntry> = found
+        .into_iter()
+        .rev()
+        .take(ENTRIES)
+        .map_while(|entry| {
+            room = room.checked_sub(entry.text.len())?;
+            let at = u64::try_from(entry.at.saturating_sub(wall_offset_ns)).ok()?;
+            Some(LogEntry { at, stderr: entry.stderr, text: entry.text })
+        })
+        .collect();
+    entries.reverse();
+    let omitted = all - entries.len() as u64;
+    HostFact::Log(Log { uid: uid.to_owned(), container, entries, omitted })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A machine that slept, or whose clock was set, has its logs by the new time.
+    #[test]
+    fn log_lines_are_looked_for_by_the_clock_as_it_is() {
+        let root = tempfile::tempdir().unwrap();
+        let logs = root.path().join("var/log/pods/shop_cart_U/web");
+        std::fs::create_dir_all(&logs).unwrap();
+        let now = clock::monotonic_ns();
+        let line = format!("{} stdout F hello\n", crate::sink::rfc3339(clock::wall_ns()));
+        std::fs::write(logs.join("0.log"), line).unwrap();
+        let around = 1_000_000_000;
+        let inspector = Inspector::new(&HostRoot::new(root.path()));
+        let found = inspector.log("U", None, now.saturating_sub(around), now + around);
+        let [HostFact::Log(log)] = found.as_slice() else { panic!("{found:?}") };
+        assert_eq!(log.entries.len(), 1);
+        assert!(log.entries[0].at.abs_diff(now) < around, "{log:?}");
     }
 }

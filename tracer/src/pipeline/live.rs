@@ -40,7 +40,7 @@ const TICK_NS: Ktime = 100_000_000;
 const LOOK_NS: Ktime = 20_000_000;
 const LOOK_SHARE: Ktime = 10;
 const SECOND_NS: Ktime = 1_000_000_000;
-/// Between two looks for connections whose end was missed.
+/// Between two looks for connections that may be forgotten.
 const IDLE_NS: Ktime = 30 * SECOND_NS;
 /// Opaque processes told apart, and for how long after they were seen.
 const OPAQUE: usize = 10_000;
@@ -110,7 +110,7 @@ impl<L: Listener> Live<L> {
             }
             None => None,
         };
-        let node = Node::new(&options.host_root, wall_offset_ns);
+        let node = Node::new(&options.host_root);
         let naming = Naming::new(Cgroups::read(session.cgroup_mount.clone()), core.cgroup.clone(), node.own_tgid());
         // Only a whole node's pods can be without directories of their own.
         let hybrid = Hybrid::new(Proc::new(&options.host_root), core.cgroup.is_none());

@@ -18,7 +18,7 @@ const DNS_OPEN: Duration = Duration::ZERO;
 const CONNECT_AGE: Duration = Duration::from_millis(150);
 /// A SYN-ACK leaves while the SYN is being handled.
 const SYN_AGE: Duration = Duration::from_millis(100);
-/// Records of idle connections whose end was missed.
+/// A connection that is idle for so long may be forgotten.
 const IDLE_AGE: Duration = Duration::from_secs(300);
 /// The flight recorder overwrites what nobody read; within this time of the last look that is a loss.
 const FLIGHT_GAP_NS: Ktime = 1_000_000_000;
@@ -126,9 +126,9 @@ pub(super) fn look(kernel: &mut Kernel, losses: &mut Losses, now: Ktime) -> Resu
     Ok(records)
 }
 
-/// Forgets connections whose end was missed.
+/// Forgets connections where room for others gets short.
 pub(super) fn forget_idle(kernel: &Kernel, now: Ktime) -> Result<(), MapError> {
-    kernel.tables.sweep_conns(now, IDLE_AGE).map(|_| ())
+    kernel.tables.forget_idle(now, IDLE_AGE)
 }
 
 fn keep(decoded: Result<Record, DecodeError>, losses: &mut Losses, records: &mut Vec<Record>) {

@@ -13,7 +13,6 @@ pub(super) fn kind(kind: u16) -> Option<SignalKind> {
         kind::TCP_SEND_RESET => SignalKind::TcpSendReset,
         kind::TCP_RETRANSMIT_SKB => SignalKind::TcpRetransmitSkb,
         kind::TCP_RETRANSMIT_SYNACK => SignalKind::TcpRetransmitSynack,
-        kind::INET_SK_ERROR_REPORT => SignalKind::InetSkErrorReport,
         kind::CONNECTION_END => SignalKind::ConnectionEnd,
         _ => return None,
     })
