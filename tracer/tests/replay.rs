@@ -359,7 +359,7 @@ fn an_apache_that_was_never_seen_to_relay_is_an_application() {
         let incidents = replay_edited("app-error-deep", |mut record| {
             match &mut record.event {
                 Event::Host(HostFact::Process { comm, exe, .. }) => {
-                    (*comm, *exe) = (name.to_owned(), Some(name.to_owned()))
+                    (*comm, *exe) = (name.to_owned(), Some(name.to_owned()));
                 }
                 Event::Exchange(exchange) => exchange.comm = name.to_owned(),
                 _ => {}
