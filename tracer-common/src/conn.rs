@@ -48,7 +48,7 @@ pub mod conn_flag {
     pub const SYNCHRONOUS: u32 = 1 << 8;
     /// No request was outstanding when the first end closed; one that crossed the peer's FIN doesn't count.
     pub const CLOSED_IDLE: u32 = 1 << 9;
-    /// It is older than the tracer: the iterator found it.
+    /// The iterator found it, or a segment: it is older than the tracer, or was forgotten.
     pub const EXISTING: u32 = 1 << 10;
     /// Its record is at its socket's [`direct_place`](super::direct_place), and so are the heads of a single request.
     pub const DIRECT: u32 = 1 << 11;

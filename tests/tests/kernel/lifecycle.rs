@@ -1,8 +1,10 @@
 //! Processes that die while they serve, and cgroups that come and go.
 
+use std::ffi::CString;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use tracer::event::{Event, Outcome, Process, Role};
 use tracer::kernel::plan::{HOOKS, Kind};
@@ -140,14 +142,26 @@ fn cgroups_come_and_go() {
 fn cgroups_of_version_1_are_not_told() {
     Net::new();
     let name = format!("tracer-old-{}", std::process::id());
-    // A hierarchy without controllers, in a mount namespace of its own. It goes with its mount if it is empty by then, some
-    // moments after its directory was removed.
-    let script = format!(
-        "d=$(mktemp -d) && mount -t cgroup -o none,name={name} none $d && \
-         mkdir $d/{name} && rmdir $d/{name} && sleep 1 && umount $d && rmdir $d"
-    );
-    let done = Command::new("unshare").args(["-m", "sh", "-c", &script]).status().unwrap();
-    assert!(done.success(), "a hierarchy of version 1");
+    let top = tempfile::tempdir().unwrap();
+    let path = CString::new(top.path().to_str().unwrap()).unwrap();
+    let options = CString::new(format!("none,name={name}")).unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let none = std::ptr::null();
+            let private = libc::MS_REC | libc::MS_PRIVATE;
+            // SAFETY: valid strings; a hierarchy without controllers, in a mount namespace of this thread's own.
+            unsafe {
+                assert_eq!(libc::unshare(libc::CLONE_NEWNS), 0);
+                assert_eq!(libc::mount(none, c"/".as_ptr(), none, private, none.cast()), 0);
+                let mounted =
+                    libc::mount(c"none".as_ptr(), path.as_ptr(), c"cgroup".as_ptr(), 0, options.as_ptr().cast());
+                assert_eq!(mounted, 0);
+            }
+            drop(made(top.path(), &name));
+            // It goes with the thread's namespace if it is empty by then, some moments after its directory.
+            std::thread::sleep(Duration::from_secs(1));
+        });
+    });
     let mount = observer().ask(|kernel| kernel.session.cgroup_mount.path.clone());
     let fence = format!("{name}-fence");
     drop(made(&mount, &fence));
