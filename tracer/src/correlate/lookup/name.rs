@@ -29,9 +29,12 @@ pub(super) fn base(name: &str, namespace: Option<&str>) -> String {
         rest = rest.strip_suffix(&format!(".svc.{domain}")).unwrap_or(rest);
         rest = rest.strip_suffix(&format!(".{domain}")).unwrap_or(rest);
         if rest == before {
-            return rest.to_owned();
+            break;
         }
     }
+    // `cart.shop`, asked for in `shop`, is `cart` in one search domain and `cart.shop` in another.
+    let own = namespace.filter(|_| rest != name).and_then(|namespace| rest.strip_suffix(namespace)?.strip_suffix('.'));
+    own.unwrap_or(rest).to_owned()
 }
 
 #[cfg(test)]
@@ -44,6 +47,10 @@ mod tests {
         for name in ["cart.shop.svc.cluster.local", "cart.svc.cluster.local", "cart.cluster.local", "cart"] {
             assert_eq!(base(name, ns), "cart", "{name}");
         }
+        for name in ["cart.shop.shop.svc.cluster.local", "cart.shop.svc.cluster.local", "cart.shop.cluster.local"] {
+            assert_eq!(base(name, ns), "cart", "{name}");
+        }
+        assert_eq!(base("cart.shop", ns), "cart.shop", "it may be a name of the world");
         assert_eq!(base("cart.other.svc.cluster.local", ns), "cart.other");
         assert_eq!(base("cart.other.svc.cluster.local.shop.svc.cluster.local", ns), "cart.other");
         assert_eq!(base("api.example.com.shop.svc.cluster.local", ns), "api.example.com");

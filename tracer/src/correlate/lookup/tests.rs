@@ -119,6 +119,10 @@ fn a_search_domain_of_the_node_is_tried_in_any_thread() {
     let (other, own) = ("redis.other.svc.cluster.local", "redis.shop.svc.cluster.local");
     assert_eq!(missing(&asked(&[(other, false, 1), ("redis.other", false, 2), (own, true, 3)])), ["redis.other"; 2]);
     assert_eq!(missing(&asked(&[(own, false, 1), (other, true, 2)])), ["redis"]);
+    // Its own namespace, behind the name already.
+    let twice = "redis.shop.shop.svc.cluster.local";
+    assert_eq!(missing(&asked(&[(twice, false, 1), (own, true, 1)])), [""; 0]);
+    assert_eq!(missing(&asked(&[(twice, false, 1), (own, false, 1), ("redis.shop", false, 1)])), ["redis"]);
     // In one thread, too, in either order.
     assert_eq!(missing(&asked(&[(own, true, 1), (other, false, 1), ("redis.other", false, 1)])), ["redis.other"]);
     assert_eq!(missing(&asked(&[(other, false, 1), ("redis.other", false, 1), (own, true, 1)])), ["redis.other"]);
