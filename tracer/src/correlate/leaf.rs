@@ -134,7 +134,7 @@ impl Correlator {
             (None, None) => Vec::new(),
         };
         let netns = refusal.as_ref().map(|refusal| refusal.netns).filter(|n| *n != 0);
-        let local_ports = self.identity.local_ports.get(&connect.netns).cloned();
+        let local_ports = self.identity.local_ports.get(&connect.netns).copied();
         let drops_netns = drops.first().map(|(_, d)| d.netns);
         let conntrack = drops_netns.and_then(|n| self.identity.conntrack.get(&n).copied());
         // Ports that are open to others say nothing of a loopback address.

@@ -1,6 +1,8 @@
 //! The real object on the running kernel, as root: `cargo test -p tracer kernel::tests -- --ignored --test-threads=1`.
 
 use std::io::{Read, Write};
+use std::ops::{Deref, DerefMut};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tracer_common::conn::{Conn, DirectConn, conn_flag};
@@ -13,9 +15,50 @@ use super::decode_stack::{self, Mechanism, NetfilterHook};
 use super::features::reason_name;
 use super::{Kernel, Options, object, ring::Ring};
 use crate::clock;
+use crate::host::cgroups::find_mount;
 
-fn start(options: &Options) -> Kernel {
-    Kernel::start(object::OBJECT, options).unwrap()
+/// Observes a cgroup of this process's own: whatever else the machine does isn't seen.
+struct Observer {
+    kernel: Kernel,
+    directory: PathBuf,
+    before: PathBuf,
+}
+
+fn start(options: &Options) -> Observer {
+    let mount = find_mount(&options.host_root).unwrap().path;
+    let own = std::fs::read_to_string("/proc/self/cgroup").unwrap();
+    let own = own.lines().find_map(|line| line.strip_prefix("0::/")).unwrap();
+    let directory = mount.join(format!("tracer-loader-{}", std::process::id()));
+    std::fs::create_dir(&directory).unwrap();
+    join(&directory);
+    let options = Options { cgroup: Some(directory.clone()), ..options.clone() };
+    let kernel = Kernel::start(object::OBJECT, &options).unwrap();
+    Observer { kernel, before: mount.join(own), directory }
+}
+
+fn join(cgroup: &Path) {
+    std::fs::write(cgroup.join("cgroup.procs"), std::process::id().to_string()).unwrap();
+}
+
+impl Drop for Observer {
+    fn drop(&mut self) {
+        join(&self.before);
+        std::fs::remove_dir(&self.directory).unwrap();
+    }
+}
+
+impl Deref for Observer {
+    type Target = Kernel;
+
+    fn deref(&self) -> &Kernel {
+        &self.kernel
+    }
+}
+
+impl DerefMut for Observer {
+    fn deref_mut(&mut self) -> &mut Kernel {
+        &mut self.kernel
+    }
 }
 
 /// Answers one request per connection in a child process: the tracer's own sockets are not events.
