@@ -177,6 +177,7 @@ fn what_is_no_dns_is_no_event() {
     let mut tcp = net.connect(&net.run(|| std::net::TcpListener::bind(("127.0.0.1", 53)).unwrap()));
     tcp.client.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
     tcp.server.read_exact(&mut [0; 18]).unwrap();
+    assert_eq!(unanswered(&net), []);
     drop(tcp);
     assert_eq!(told(&net), []);
 }

@@ -106,9 +106,12 @@ impl Observer {
         self.ask(|kernel| kernel.session.features.clone())
     }
 
-    /// Everything so far that passes the filter.
+    /// Everything so far that passes the filter. What can't be decoded is a failure: it may be anything.
     pub(crate) fn all(&self, filter: impl Fn(&Record) -> bool) -> Vec<Seen> {
         let seen = self.seen.lock().unwrap();
+        let other_protocol = |error: &DecodeError| matches!(error, DecodeError::NotHttp | DecodeError::NotDns);
+        let broken = seen.0.iter().find(|seen| seen.record.as_ref().is_err_and(|error| !other_protocol(error)));
+        assert!(broken.is_none(), "{broken:?}");
         seen.0.iter().filter(|seen| seen.record.as_ref().is_ok_and(&filter)).cloned().collect()
     }
 
