@@ -21,8 +21,6 @@ pub fn redis(listener: &TcpListener) -> Result<()> {
                     break;
                 }
             }
-            // Far away, the client's FIN is acknowledged before the server has closed, too.
-            std::thread::sleep(Duration::from_millis(200));
         });
     }
 }

@@ -173,7 +173,8 @@ fn ended(sock: u64, record: &mut Conn) {
     let acked: u64 = read_or_zero(sock, offset!(tcp_bytes_acked));
     // The SYN consumes one acknowledged byte, and so does the FIN: who connects and closes has asked nothing.
     let closed = u64::from(record.flags & conn_flag::LOCAL_CLOSED_FIRST != 0);
-    let unanswered = received == 0 && acked > 1 + closed;
+    // The peer's FIN counts as a received byte: `tcp_rcv_nxt_update` goes by sequence numbers (`net/ipv4/tcp_input.c`).
+    let unanswered = received <= 1 && record.last_ns[RECEIVED] == 0 && acked > 1 + closed;
     if record.flags & conn_flag::RST_RECEIVED == 0 && !unanswered && !tls::may_have_failed(record) {
         return;
     }

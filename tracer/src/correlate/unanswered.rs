@@ -11,7 +11,8 @@ const TIMED_OUT: u32 = 110;
 /// used, or else made.
 pub(super) fn was_waited_for(end: &Signal, at: Ktime, used_ns: Ktime) -> bool {
     end.signal == SignalKind::ConnectionEnd
-        && end.bytes_received == 0
+        // The peer's FIN counts as one.
+        && end.bytes_received <= 1
         && (was_lost(end) || at.saturating_sub(used_ns) >= GAVE_UP_NS)
 }
 
@@ -73,6 +74,7 @@ mod tests {
         assert!(core.is_failed_end(AT, &Signal { tls: Some(crate::event::Tls::default()), ..end() }));
         core.window.opaque.add(8, used(2, AT, true));
         assert!(core.is_failed_end(AT, &end()));
+        assert!(core.is_failed_end(AT, &Signal { bytes_received: 1, ..end() }), "the FIN");
         assert!(!core.is_failed_end(AT, &Signal { bytes_received: 7, ..end() }));
         assert!(!core.is_failed_end(AT - 9_500_000_000, &end()), "closed at once");
         let container = core.identity.container_key(7);
