@@ -1,8 +1,8 @@
 //! From a kernel event to an explained incident.
 //!
-//! One direction, no cycles: `kernel` (hooks, rings) → `event` (decoded, parsed by `protocol`) → `correlate` (who made
+//! What happened goes one way: `kernel` (hooks, rings) → `event` (decoded, parsed by `protocol`) → `correlate` (who made
 //! whom fail) → `verdict` (why) → `sink` (text, JSON, file). `k8s` and `host` name things. `event`, `protocol`, `k8s`,
-//! `correlate` and `verdict` are pure: without the feature `kernel` nothing else is built.
+//! `correlate`, `verdict` and `sink` are pure, and built without the feature `kernel`, too.
 #[cfg(feature = "agent")]
 pub mod agent;
 #[cfg(feature = "kernel")]
