@@ -123,9 +123,12 @@ impl Correlator {
             }
         }
         // What a process waited for when it died, and what was cancelled since another call had failed, is no reason.
-        let failed: Vec<Call> = sure.iter().map(|(call, _)| call).chain(&perhaps).cloned().collect();
+        let others: Vec<&Call> = sure.iter().map(|(call, _)| call).chain(&perhaps).collect();
+        let is_cancelled: Vec<bool> =
+            sure.iter().map(|(call, _)| self.is_cancelled(call, &others, settled, min)).collect();
+        let mut is_cancelled = is_cancelled.into_iter();
         let (cancelled, mut sure): (Vec<_>, Vec<_>) =
-            sure.into_iter().partition(|(call, _)| self.is_cancelled(call, &failed, settled, min));
+            sure.into_iter().partition(|_| is_cancelled.next().unwrap_or_default());
         for call in cancelled.iter().map(|(call, _)| call).chain(&died) {
             pass(chain, call);
         }

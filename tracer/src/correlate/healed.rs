@@ -40,10 +40,9 @@ impl Correlator {
             let mut signals = self.window.signals.recent().take_while(|(at, _)| *at >= since);
             signals.any(|(_, signal)| signal.conn == Some(conn) && signal.is_broken_end())
         };
-        let opaque = self.window.opaque.of(container).filter(|conn| later.contains(&conn.start_ns));
-        let mut opaque = opaque.filter(|conn| !broke(conn.conn, conn.start_ns));
+        let mut opaque = self.window.opaque.of(container).filter(|conn| later.contains(&conn.start_ns));
         open.any(|x| x.established_ns != 0 && later.contains(&x.established_ns) && self.same_place(call, x.remote))
-            || opaque.any(|conn| self.same_place(call, conn.remote))
+            || opaque.any(|conn| self.same_place(call, conn.remote) && !broke(conn.conn, conn.start_ns))
     }
 
     /// Whether an address is the call's place to whoever made it: the same, of one Service, of one name that was looked up, or

@@ -32,7 +32,7 @@ impl Correlator {
     }
 
     /// Whether the call was let go of because one of the others had failed by then, while it waited.
-    pub(crate) fn is_cancelled(&self, call: &Call, others: &[Call], by: Ktime, min_status: u16) -> bool {
+    pub(crate) fn is_cancelled(&self, call: &Call, others: &[&Call], by: Ktime, min_status: u16) -> bool {
         // A client that has only no more to send gets its answer.
         if let Call::Exchange(x) = call
             && x.status().is_some()
