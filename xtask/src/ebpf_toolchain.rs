@@ -9,6 +9,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+/// The `rust-version` of the workspace: what an older compiler is given, it refuses.
+const OLDEST: &str = env!("CARGO_PKG_RUST_VERSION");
+
 /// A compiler, and the cargo to drive it with.
 #[derive(Debug, Clone)]
 pub(crate) struct Compiler {
@@ -82,7 +85,8 @@ fn clear_inherited(command: &mut Command) {
 /// 2. rustup's `nightly`, then the toolchain rustup runs by default, when `rust-src` is installed for it.
 /// 3. `/usr/bin/rustc`, a distribution's, when its sources are installed.
 ///
-/// A compiler whose LLVM is newer than the linker's is passed over: older LLVM can't read newer bitcode.
+/// A compiler whose LLVM is newer than the linker's is passed over: older LLVM can't read newer bitcode. So is one that is
+/// older than this workspace asks for.
 pub(crate) fn find() -> Result<Toolchain, String> {
     let linker = find_linker().ok_or("`bpf-linker` is not installed")?;
     let mut too_new = None;
@@ -98,7 +102,7 @@ pub(crate) fn find() -> Result<Toolchain, String> {
             compiler.rustc.display(),
             compiler.llvm
         ),
-        None => "no `rustc` with the sources of its `core` library is installed".to_owned(),
+        None => format!("no `rustc` of version {OLDEST} or newer with the sources of its `core` library is installed"),
     })
 }
 
@@ -113,7 +117,7 @@ pub(crate) fn find_linker() -> Option<Linker> {
     Some(Linker { path, llvm })
 }
 
-/// Every compiler that has its sources, best first.
+/// Every compiler that has its sources and is new enough, best first.
 pub(crate) fn compilers() -> impl Iterator<Item = Compiler> {
     candidates().into_iter().filter_map(|(rustc, cargo)| probe(rustc, cargo))
 }
@@ -167,7 +171,11 @@ fn probe(rustc: PathBuf, cargo: Option<PathBuf>) -> Option<Compiler> {
     let version = run(&rustc, &["-vV"])?;
     let field = |name: &str| version.lines().find_map(|line| line.strip_prefix(name));
     let llvm = field("LLVM version: ")?.split('.').next()?.parse().ok()?;
-    let bootstrap = !field("release: ")?.ends_with("-nightly");
+    let release = field("release: ")?;
+    if numbers(release) < numbers(OLDEST) {
+        return None;
+    }
+    let bootstrap = !release.ends_with("-nightly");
     // A distribution's cargo may be missing or older than its rustc; ours drives any compiler near its own version.
     let cargo = cargo.filter(|cargo| cargo.is_file());
     Some(Compiler { rustc, cargo, bootstrap, llvm })
@@ -176,6 +184,12 @@ fn probe(rustc: PathBuf, cargo: Option<PathBuf>) -> Option<Compiler> {
 fn run(program: &Path, args: &[&str]) -> Option<String> {
     let out = Command::new(program).args(args).env_remove("RUSTUP_TOOLCHAIN").output().ok()?;
     out.status.success().then(|| String::from_utf8_lossy(&out.stdout).into_owned())
+}
+
+/// `1.97.0-nightly` as `(1, 97)`; `None` is less than any.
+fn numbers(version: &str) -> Option<(u32, u32)> {
+    let mut parts = version.split('.').map_while(|part| part.parse().ok());
+    Some((parts.next()?, parts.next()?))
 }
 
 /// The major version in the name of the LLVM library that a binary needs: `libLLVM.so.22.1`, `libLLVM-17.so`.

@@ -10,13 +10,11 @@ use anyhow::{Context as _, Result, bail};
 use super::{has_program, require_root, say};
 use crate::cargo;
 
-/// Whether the distribution has all of these, asking for fresh lists if the present ones don't know them.
+/// Whether the distribution has all of these. Fresh lists are asked for in any case: of what is updated in place, old ones
+/// offer an old version.
 pub(super) fn offers(packages: &[&str]) -> Result<bool> {
     if !has_program("apt-get") {
         return Ok(false);
-    }
-    if known(packages) {
-        return Ok(true);
     }
     update()?;
     Ok(known(packages))
@@ -45,7 +43,7 @@ pub(super) fn install(packages: &[&str], reason: &str) -> Result<()> {
 
 fn update() -> Result<()> {
     require_root("packages")?;
-    say("refreshing the package lists, since the present ones don't have what is needed");
+    say("refreshing the package lists, since the present ones may not have what is needed");
     cargo::run(&mut apt_get(&["update"]))
 }
 

@@ -123,7 +123,8 @@ fn compiler() -> Result<Compiler> {
     }
     if apt::offers(COMPILER_PACKAGES)? {
         apt::install(COMPILER_PACKAGES, "a Rust compiler and the sources of its `core`, to compile it for the kernel")?;
-    } else {
+    }
+    if ebpf_toolchain::compilers().next().is_none() {
         rustup::install_nightly()?;
     }
     usable()
