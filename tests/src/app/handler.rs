@@ -38,12 +38,14 @@ pub async fn answer(routes: &Routes, request: &Request, io: &mut impl Io) -> Ans
         return Answer::Respond(Box::new(Route { status: 404, body: "not found\n".into(), ..Route::default() }));
     };
     let applied = || route.calls.iter().filter(|call| call.applies(&request.query));
-    let _beside: Vec<_> = applied().filter(|call| call.beside).map(|call| call::begin(call, &request.ids)).collect();
+    let beside: Vec<_> = applied().filter(|call| call.beside).map(|call| call::begin(call, &request.ids)).collect();
     for call in applied().filter(|call| !call.beside) {
         if let Err(failure) = with_retries(call, request, io).await
             && call.on_failure != 0
         {
             println!("error: {} failed: {failure}", call.url);
+            drop(beside);
+            io.sleep(Duration::from_millis(call.answer_after_ms)).await;
             let body = format!("{} failed\n", call.url);
             return Answer::Respond(Box::new(Route { status: call.on_failure, body, ..Route::default() }));
         }

@@ -109,6 +109,9 @@ pub struct Call {
     /// How long the connection of a call that failed stays open, as where another thread tidies up.
     #[serde(default)]
     pub linger_ms: u64,
+    /// How long after its failure the request is answered; what is called beside it is let go of before.
+    #[serde(default)]
+    pub answer_after_ms: u64,
 }
 
 impl Call {

@@ -57,7 +57,12 @@ impl Correlator {
 
     /// When whoever left first had asked.
     fn asked_at(&self, server: &Exchange) -> Ktime {
-        self.abandoned_path(server).last().map_or(server.start_ns, |outermost| outermost.start_ns)
+        self.outermost_left(server).map_or(server.start_ns, |outermost| outermost.start_ns)
+    }
+
+    /// The server that was left first, which the others were called for.
+    pub(super) fn outermost_left<'a>(&'a self, server: &'a Exchange) -> Option<&'a Exchange> {
+        self.abandoned_path(server).last().copied()
     }
 
     /// The servers that were left, from the one given to the outermost.

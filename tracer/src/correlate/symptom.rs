@@ -141,11 +141,7 @@ impl Correlator {
                 return Decision::Done;
             }
             if self.failed_since_left(x) {
-                let client = if x.role == Role::Client { Some(x) } else { self.window.other_end(x) };
-                if client.is_some_and(|client| self.ended_with(&Call::Exchange(client.clone())).is_some()) {
-                    return Decision::Done;
-                }
-                return Decision::Tell(Box::new(call));
+                return self.consider_left(x);
             }
             // The client end knows who waits for it.
             match x.role {
@@ -198,25 +194,52 @@ impl Correlator {
         })
     }
 
+    /// A server that failed since its caller had left. Why that one left, the verdict on its own request may tell.
+    fn consider_left(&self, server: &Exchange) -> Decision {
+        let call_of = |server: &Exchange| self.window.other_end(server).cloned().map(Call::Exchange);
+        if call_of(server).is_some_and(|call| self.ended_with(&call).is_some()) {
+            return Decision::Done;
+        }
+        if self
+            .outermost_left(server)
+            .and_then(call_of)
+            .is_some_and(|call| self.is_waited_for(&call, &self.owners(&call)))
+        {
+            return Decision::Later(self.now + AGAIN_NS);
+        }
+        Decision::Tell(Box::new(Call::Exchange(server.clone())))
+    }
+
+    /// The requests that the call may have been made for.
+    fn owners(&self, call: &Call) -> Vec<&Exchange> {
+        match link::owner(self, self.identity.container_key(call.cgroup()), call) {
+            Owner::Nobody => Vec::new(),
+            Owner::One(owner, _) => vec![owner],
+            Owner::Several(owners) => owners,
+        }
+    }
+
+    /// Whether one of the call's owners has no answer or no verdict yet.
+    fn is_waited_for(&self, call: &Call, owners: &[&Exchange]) -> bool {
+        // At the end of a capture what is in flight stays so; a failed request's own verdict still comes first.
+        let unanswered = !self.finishing && owners.iter().any(|r| r.outcome == Outcome::Open);
+        let undecided = owners.iter().any(|r| self.undecided.contains_key(&(r.conn, r.number)));
+        self.now < call.end() + PATIENCE_NS && (unanswered || undecided)
+    }
+
     fn consider_call(&self, call: Call) -> Decision {
         // The process's end is told by whoever called it.
         if self.ended_with(&call).is_some() {
             return Decision::Done;
         }
-        let container = self.identity.container_key(call.cgroup());
-        let owners = match link::owner(self, container, &call) {
-            Owner::Nobody => return self.outermost(call),
-            Owner::One(owner, _) => vec![owner],
-            Owner::Several(owners) => owners,
-        };
-        let waiting = self.now < call.end() + PATIENCE_NS;
-        let min = self.min_status_of(call.cgroup());
-        // At the end of a capture what is in flight stays so; a failed request's own verdict still comes first.
-        let unanswered = !self.finishing && owners.iter().any(|r| r.outcome == Outcome::Open);
-        let undecided = owners.iter().any(|r| self.undecided.contains_key(&(r.conn, r.number)));
-        if waiting && (unanswered || undecided) {
+        let owners = self.owners(&call);
+        if owners.is_empty() {
+            return self.outermost(call);
+        }
+        if self.is_waited_for(&call, &owners) {
             return Decision::Later(self.now + AGAIN_NS);
         }
+        let min = self.min_status_of(call.cgroup());
         // A request whose client has left takes its calls with it; what its caller cancelled (a hedged request won) failed
         // nobody, unless an answer was made of it, which is told.
         if owners.iter().any(|r| self.abandoned(r)) || matches!(&call, Call::Exchange(x) if self.abandoned(x)) {
