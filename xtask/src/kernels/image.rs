@@ -8,6 +8,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail};
 
 use crate::cargo::{self, program};
+use crate::setup::apt::{self, KEYRING};
 
 /// The newest releases come from where they are tried out; the older ones from the suite that they were made for.
 const SUITES: &[(&str, &[&str])] = &[
@@ -39,17 +40,25 @@ impl Archive {
         let sources = home.join("sources.list");
         if !sources.exists() {
             fs::write(&sources, source_entries(kind)?)?;
-            // A suite that the mirror doesn't carry is no error: what it would have held is missed later, by name.
-            let _ = cargo::run(archive.apt("apt-get").args(["--quiet", "update"]));
+            archive.update();
         }
         Ok(archive)
+    }
+
+    /// A suite that the mirror doesn't carry is no error: what it would have held is missed later, by name.
+    fn update(&self) {
+        let _ = cargo::run(self.apt("apt-get").args(["--quiet", "update"]));
     }
 
     /// The kernel of a series, the newest release for `newest`; downloaded the first time.
     pub(super) fn image(&self, series: &str) -> Result<Image> {
         let package = match fs::read_to_string(self.chosen(series)) {
             Ok(package) => package,
-            Err(_) => self.download(series)?,
+            // Lists age: what they name may have been replaced by a newer version since.
+            Err(_) => self.download(series).or_else(|_| {
+                self.update();
+                self.download(series)
+            })?,
         };
         let root = self.home.join("unpacked").join(&package);
         let modules = [root.join("lib/modules"), root.join("usr/lib/modules")].into_iter().find(|dir| dir.is_dir());
@@ -138,16 +147,9 @@ fn numbers(name: &str) -> Vec<u32> {
 
 /// One line per suite, on the mirror that the machine's own sources name, and as trusted as they are.
 fn source_entries(kind: &str) -> Result<String> {
-    let mut hosts = Vec::new();
-    let directory = fs::read_dir("/etc/apt/sources.list.d").into_iter().flatten().flatten().map(|entry| entry.path());
-    for file in [PathBuf::from("/etc/apt/sources.list")].into_iter().chain(directory) {
-        let text = fs::read_to_string(file).unwrap_or_default();
-        hosts.extend(text.split_whitespace().filter(|word| word.contains("://")).map(str::to_owned));
-    }
     let mut lines = String::new();
     for (archive, suites) in SUITES {
-        let base = hosts.iter().find(|url| url.trim_end_matches('/').ends_with(&format!("/{archive}")));
-        let Some(base) = base else { continue };
+        let Some(base) = apt::mirror(archive) else { continue };
         for suite in *suites {
             lines += &format!("{kind} [signed-by={KEYRING}] {base} {suite} main\n");
         }
@@ -157,8 +159,6 @@ fn source_entries(kind: &str) -> Result<String> {
     }
     Ok(lines)
 }
-
-const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 #[cfg(test)]
 mod tests {

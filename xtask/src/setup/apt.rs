@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
@@ -16,8 +16,8 @@ pub(super) fn offers(packages: &[&str]) -> Result<bool> {
     if !has_program("apt-get") {
         return Ok(false);
     }
-    update()?;
-    Ok(known(packages))
+    update(&[])?;
+    Ok(known(&[], packages))
 }
 
 pub(super) fn install(packages: &[&str], reason: &str) -> Result<()> {
@@ -27,38 +27,78 @@ pub(super) fn install(packages: &[&str], reason: &str) -> Result<()> {
     }
     require_root(&list)?;
     say(&format!("installing {list}: {reason}"));
-    if !known(packages) {
-        update()?;
+    if !known(&[], packages) {
+        update(&[])?;
+    }
+    let mut from = Vec::new();
+    if !known(&[], packages)
+        && let Some(backports) = backports()?
+    {
+        say("taking them from the release's backports: another package of theirs has come from there");
+        update(&backports)?;
+        from = backports;
     }
     let services = ServicesStayDown::new()?;
-    let args = ["install", "--yes", "--no-install-recommends", "--no-remove"];
-    if cargo::run(apt_get(&args).args(packages)).is_err() {
+    if cargo::run(apt_get(&from, INSTALL).args(packages)).is_err() {
         // Lists age: what they name may have been replaced by a newer version since.
-        update()?;
-        cargo::run(apt_get(&args).args(packages))?;
+        update(&from)?;
+        cargo::run(apt_get(&from, INSTALL).args(packages))?;
     }
     services.disable(packages);
     Ok(())
 }
 
-fn update() -> Result<()> {
+/// What is there stays.
+const INSTALL: &[&str] = &["install", "--yes", "--no-install-recommends", "--no-remove"];
+
+fn update(from: &[String]) -> Result<()> {
     require_root("packages")?;
     say("refreshing the package lists, since the present ones may not have what is needed");
-    cargo::run(&mut apt_get(&["update"]))
+    cargo::run(&mut apt_get(from, &["update"]))
 }
 
-/// Whether the package lists offer every one of these for installation.
-fn known(packages: &[&str]) -> bool {
-    let mut simulate = Command::new("apt-get");
-    simulate.args(["install", "--simulate", "--no-install-recommends"]).args(packages);
-    simulate.stdout(Stdio::null()).stderr(Stdio::null());
+/// Whether every one of these can be installed by the package lists, and nothing has to go for it.
+fn known(from: &[String], packages: &[&str]) -> bool {
+    let mut simulate = apt_get(from, INSTALL);
+    simulate.arg("--simulate").args(packages).stdout(Stdio::null()).stderr(Stdio::null());
     simulate.status().is_ok_and(|status| status.success())
 }
 
-fn apt_get(args: &[&str]) -> Command {
+/// The options by which apt knows the backports of this release, too, in lists of its own: the machine's stay as they are.
+fn backports() -> Result<Option<Vec<String>>> {
+    let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
+    let codename = release.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME="));
+    let (Some(codename), Some(mirror)) = (codename, mirror("debian")) else { return Ok(None) };
+    let home = cargo::target_dir().join("apt");
+    let (lists, sources) = (home.join("lists"), home.join("sources.list"));
+    fs::create_dir_all(lists.join("partial")).with_context(|| lists.display().to_string())?;
+    let own = fs::read_to_string("/etc/apt/sources.list").unwrap_or_default();
+    let entry = format!("{own}\ndeb [signed-by={KEYRING}] {mirror} {codename}-backports main\n");
+    fs::write(&sources, entry).with_context(|| sources.display().to_string())?;
+    Ok(Some(vec![
+        format!("-oDir::Etc::SourceList={}", sources.display()),
+        format!("-oDir::State::Lists={}", lists.display()),
+        format!("-oAPT::Default-Release={codename}-backports"),
+    ]))
+}
+
+pub(crate) const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+
+/// Where the machine's own apt gets an archive of Debian's (`debian`, `debian-security`) from.
+pub(crate) fn mirror(archive: &str) -> Option<String> {
+    let directory = fs::read_dir("/etc/apt/sources.list.d").into_iter().flatten().flatten().map(|entry| entry.path());
+    [PathBuf::from("/etc/apt/sources.list")].into_iter().chain(directory).find_map(|file| {
+        let text = fs::read_to_string(file).unwrap_or_default();
+        let mut hosts = text.split_whitespace().filter(|word| word.contains("://"));
+        hosts.find(|url| url.trim_end_matches('/').ends_with(&format!("/{archive}"))).map(str::to_owned)
+    })
+}
+
+fn apt_get(from: &[String], args: &[&str]) -> Command {
     let mut command = cargo::program(Path::new("apt-get"));
     command
         .args(["-o", "DPkg::Lock::Timeout=300", "-o", "Dpkg::Use-Pty=0", "--quiet"])
+        .args(from)
         .args(args)
         .env("DEBIAN_FRONTEND", "noninteractive")
         .env("RUNLEVEL", "1")

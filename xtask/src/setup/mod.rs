@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, bail};
 use crate::ebpf_toolchain::{self, Compiler};
 use tools::Scope;
 
-mod apt;
+pub(crate) mod apt;
 mod collector;
 mod linker;
 mod rustup;
