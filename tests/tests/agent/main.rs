@@ -95,6 +95,26 @@ fn incidents_are_served_counted_and_kept() {
 }
 
 #[test]
+fn what_goes_well_is_counted_for_its_workload() {
+    let cluster = shop();
+    let agent = Agent::start(&cluster, &[]);
+    assert_eq!(request(&cluster, &["--url", "http://frontend/ok", "-n", "3"]), "200");
+    let requests = |metric: &str| {
+        let metrics = agent.metrics();
+        let counts = metrics.lines().filter(|line| line.starts_with(metric)).map(str::to_owned);
+        Some(counts.collect::<Vec<_>>()).filter(|counts| !counts.is_empty())
+    };
+    let served = until("requests are counted", || requests("http_server_request_duration_seconds_count"));
+    let [served] = &served[..] else { panic!("{served:?}") };
+    assert!(
+        served.contains("namespace=\"shop\",workload=\"Deployment/frontend\"") && served.ends_with("} 3"),
+        "{served}"
+    );
+    let made = until("requests are counted", || requests("http_client_request_duration_seconds_count"));
+    assert!(made.iter().all(|made| made.contains("namespace=\"shop\",workload=\"Job/client\"")), "{made:?}");
+}
+
+#[test]
 fn prometheus_scrapes_what_promtool_accepts_and_paths_make_no_series() {
     let cluster = shop();
     let agent = Agent::start(&cluster, &[("TRACER_EBPF_STATISTICS", "true")]);

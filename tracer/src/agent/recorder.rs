@@ -35,6 +35,7 @@ pub(super) struct Recorder {
     shared: Arc<Shared>,
     counting: Counting,
     requests: Requests,
+    unnamed: Vec<u64>,
     queue: Queue,
     wall_offset_ns: i64,
     idle: Duration,
@@ -59,6 +60,7 @@ impl Recorder {
             queue: Queue::new(sender, Arc::clone(&shared), config, wall_offset_ns),
             shared,
             requests: Requests::default(),
+            unnamed: Vec::new(),
             wall_offset_ns,
             idle: config.metrics.idle.0,
             max_age: config.incidents.max_age.0,
@@ -170,7 +172,8 @@ impl Listener for Recorder {
         let metrics = self.shared.metrics.clone();
         if at.saturating_sub(self.last_requests) >= REQUESTS_NS {
             self.last_requests = at;
-            let counters = look.kernel.tables.counters().map_err(io::Error::other)?;
+            let mut counters = look.kernel.tables.counters().map_err(io::Error::other)?;
+            self.unnamed = self.requests.put_off(&mut counters, look.core);
             let names = &mut self.counting.names;
             let idle = metrics.with(|store| self.requests.add(counters, store, names, look.core, at));
             look.kernel.tables.forget_counters(&idle).map_err(io::Error::other)?;
@@ -207,6 +210,10 @@ impl Listener for Recorder {
         status.coverage = look.coverage.clone();
         (status.programs, status.cost, status.incidents) = (programs, cost, stored);
         Ok(())
+    }
+
+    fn unnamed(&mut self) -> Vec<u64> {
+        std::mem::take(&mut self.unnamed)
     }
 
     fn is_abandoned(&self) -> bool {
