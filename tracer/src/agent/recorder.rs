@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustc_hash::FxHashSet;
 use tokio::sync::mpsc;
 use tracer_common::event::kind;
 
@@ -78,13 +79,7 @@ impl Recorder {
 
     fn expire(&mut self, look: &Look<'_>) {
         let workloads = look.core.workloads();
-        let gone = |namespace: &str, workload: &str| {
-            // Only what has a pod can lose it, and only where the cluster is known.
-            let (kind, _) = workload.split_once('/').unwrap_or_default();
-            !workloads.is_empty()
-                && !matches!(kind, "" | "Process" | "Service")
-                && !workloads.contains(&(namespace.to_owned(), workload.to_owned()))
-        };
+        let gone = |namespace: &str, workload: &str| is_gone(&workloads, namespace, workload);
         let before = |age: Ktime| look.at.saturating_sub(age);
         let idle = before(u64::try_from(self.idle.as_nanos()).unwrap_or(Ktime::MAX));
         self.shared.metrics.with(|store| store.expire(before(QUIET_NS), idle, gone));
@@ -234,6 +229,14 @@ impl Listener for Recorder {
     }
 }
 
+/// Whether a workload was deleted. Only what has a pod can lose it, and only where the cluster is known.
+fn is_gone(workloads: &FxHashSet<(String, String)>, namespace: &str, workload: &str) -> bool {
+    let (kind, _) = workload.split_once('/').unwrap_or_default();
+    !workloads.is_empty()
+        && !matches!(kind, "" | "Cgroup" | "Process" | "Service")
+        && !workloads.contains(&(namespace.to_owned(), workload.to_owned()))
+}
+
 /// Losses outside of the rings; those of the rings are told by kind.
 fn tell_losses(store: &mut Store, coverage: &CoverageLine, at: Ktime) {
     for (place, count) in &coverage.lost {
@@ -266,5 +269,28 @@ fn tell_usage(store: &mut Store, at: Ktime) {
         if overflowed > 0 {
             store.set(Metric::SeriesOverflow, &[&family.full_name()], overflowed as f64, at);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_had_a_pod_is_gone() {
+        let known = [("shop".to_owned(), "Deployment/cart".to_owned())].into_iter().collect();
+        let gone = |namespace: &str, workload: &str| is_gone(&known, namespace, workload);
+        assert!(gone("shop", "Deployment/old") && gone("web", "Deployment/cart"));
+        for (namespace, workload) in [
+            ("shop", "Deployment/cart"),
+            ("shop", "Service/cart"),
+            ("", "Cgroup/kubelet.service"),
+            ("", "Process/curl"),
+            ("", "external"),
+            ("", ""),
+        ] {
+            assert!(!gone(namespace, workload), "{workload}");
+        }
+        assert!(!is_gone(&FxHashSet::default(), "shop", "Deployment/old"), "nothing is known of the cluster");
     }
 }
