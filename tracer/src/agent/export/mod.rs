@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep};
 
-use super::config::{Config, Signal};
+use super::config::{Config, ConfigError, Signal};
 use super::shared::Shared;
 use crate::clock;
 use crate::event::Ktime;
@@ -53,7 +53,7 @@ pub(super) struct Exporter {
 pub(super) fn exporter(
     config: &Config,
     shared: &Arc<Shared>,
-) -> anyhow::Result<Option<(mpsc::Sender<Item>, Exporter)>> {
+) -> Result<Option<(mpsc::Sender<Item>, Exporter)>, ConfigError> {
     let Some(endpoint) = &config.otlp.endpoint else { return Ok(None) };
     let client = Client::new(endpoint, &config.otlp)?;
     let (sender, receiver) = mpsc::channel(config.otlp.queue);

@@ -73,3 +73,27 @@ async fn what_the_receiver_rejects_is_not_sent() {
     let text = exported([b"{}".to_vec(), logs.encode_to_vec()]).await;
     assert!(text.matches("outcome=\"sent\"} 2.0").count() == 2 && !text.contains("refused"), "{text}");
 }
+
+#[test]
+fn a_setting_that_no_client_can_be_made_of_is_named() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let empty = file.path().display();
+    let wrong = |yaml: &str| {
+        let mut config = Config { otlp: serde_saphyr::from_str(yaml).unwrap(), ..Config::default() };
+        config.otlp.endpoint.get_or_insert("https://collector:4317".to_owned());
+        let metrics = Metrics::new(Limits { per_metric: 10, opt_in: Vec::new() });
+        let shared = Arc::new(Shared::new(metrics, Store::new(10, 100)));
+        exporter(&config, &shared).err().map(|error| error.to_string()).unwrap_or_default()
+    };
+    for (yaml, named) in [
+        ("endpoint: 'http://'".to_owned(), "`otlp.endpoint`: "),
+        ("endpoint: 'http://a b:4317'".to_owned(), "`otlp.endpoint`: "),
+        ("endpoint: 'http://:4317'".to_owned(), "`otlp.endpoint`: "),
+        ("headers: {'a b': c}".to_owned(), "`otlp.headers.a b`: "),
+        ("ca_file: /nowhere".to_owned(), "`otlp.ca_file`: "),
+        (format!("ca_file: {empty}"), "`otlp.ca_file`: "),
+    ] {
+        let error = wrong(&yaml);
+        assert!(error.starts_with("configuration, ") && error.contains(named), "{yaml}: {error}");
+    }
+}
