@@ -49,7 +49,18 @@ pub(crate) fn check() -> Result<()> {
     let values = COMPONENTS.iter().map(|(_, value, _)| *value).chain(["dashboards"]);
     let everything: Vec<String> = values.map(|value| format!("{value}.enabled=true")).collect();
     let all = render(&["--set", "namespace.create=true", "--set", &everything.join(",")])?;
-    compare("every component", &all, "deploy/kustomize/everything")
+    compare("every component", &all, "deploy/kustomize/everything")?;
+    check_privileged()
+}
+
+/// An API server rejects what is privileged and may not escalate; no schema says so.
+fn check_privileged() -> Result<()> {
+    let objects = objects(&render(&["--set", "securityContext.privileged=true"])?)?;
+    let security = objects["DaemonSet/tracer"].pointer("/spec/template/spec/containers/0/securityContext");
+    if !security.is_some_and(|it| it["privileged"] == true && it["allowPrivilegeEscalation"] == true) {
+        bail!("securityContext.privileged: no API server accepts {security:?}");
+    }
+    Ok(())
 }
 
 fn compare(what: &str, by_helm: &str, directory: &str) -> Result<()> {
