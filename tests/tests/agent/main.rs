@@ -150,11 +150,11 @@ fn prometheus_scrapes_what_promtool_accepts_and_paths_make_no_series() {
 
     let series = || agent.metric(&["tracer_series{", "http_server_request_duration_seconds"]);
     let before = until("series are counted", series);
-    let urls: Vec<String> = (0..400).map(|number| format!("http://frontend/item-{number}?q={number}")).collect();
-    let arguments: Vec<&str> = urls.iter().flat_map(|url| ["--url", url]).chain(["-n", "400", "-c", "8"]).collect();
+    let urls: Vec<String> = (0..10_000).map(|number| format!("http://frontend/item-{number}?q={number}")).collect();
+    let arguments: Vec<&str> = urls.iter().flat_map(|url| ["--url", url]).chain(["-n", "10000", "-c", "8"]).collect();
     assert_eq!(request(&cluster, &arguments), "404");
     let counted = ["http_server_request_duration_seconds_count", "workload=\"Deployment/frontend\"", "code=\"404\""];
-    until("all are counted", || agent.metric(&counted).filter(|count| *count == 400.0));
+    until("all are counted", || agent.metric(&counted).filter(|count| *count == 10_000.0));
     // One more status, whatever the number of paths.
     until("series are counted", || series().filter(|now| *now <= before + 1.0));
     let metrics = agent.metrics();
