@@ -87,7 +87,7 @@ async fn serve(config: Config, snapshot: Snapshot) -> anyhow::Result<()> {
 
     let observed = observe(config, snapshot, Arc::clone(&shared), sender).await;
 
-    shared.status().reason = Some("stopping".to_owned());
+    shared.status().not_ready("stopping");
     // Who failed before doesn't wait for it.
     let _gone = (stop_keeping.send(()), stop_exporting.send(()));
     kept.await.context("the journal's task failed")?;
@@ -165,7 +165,7 @@ fn pipeline(
     runtime.block_on(async {
         let mut stop = Stop::new(None).map_err(PipelineError::Wait)?;
         if let Some(source) = source {
-            shared.status().reason = Some("waiting for the cluster's state".to_owned());
+            shared.status().not_ready("waiting for the cluster's state");
             let mut watch = Watch::start(source, node.as_deref().filter(|_| config.pods_of_node_only)).await?;
             let first = watch.first(config.kube_patience.0);
             let Some((snapshot, states)) = stop.unless_asked(first).await else { return Ok(()) };
