@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 use tracer_tests::{apiserver::ApiServer, cluster::Cluster};
 
 use super::{
-    shop,
-    support::{Agent, try_get, until},
+    request, shop,
+    support::{Agent, port, try_get, until},
 };
 
 fn pod(name: &str) -> Value {
@@ -34,6 +34,19 @@ fn what_is_known_is_told_as_it_changes() {
     until("the second pod is counted", || pods().filter(|count| *count == 2.0));
     assert_eq!(agent.json("/v1/status")["snapshot"]["pods"], 2);
     assert!(agent.terminate());
+}
+
+#[test]
+fn who_is_ending_is_not_ready() {
+    let cluster = shop();
+    let nobody = format!("http://127.0.0.1:{}", port());
+    let agent = Agent::start(&cluster, &[("TRACER_OTLP_ENDPOINT", &nobody), ("TRACER_GRACE", "5s")]);
+    assert_eq!(request(&cluster, &["--url", "http://frontend/checkout"]), "502");
+    until("the incident", || agent.incident("app-error"));
+    agent.ask_to_end();
+    until("it ends", || try_get(agent.address, "/readyz", "*/*").filter(|(_, why)| why.contains("stopping")));
+    assert_eq!(agent.json("/v1/status")["ready"], false);
+    assert!(agent.ended());
 }
 
 #[test]

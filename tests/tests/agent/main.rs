@@ -95,6 +95,26 @@ fn incidents_are_served_counted_and_kept() {
 }
 
 #[test]
+fn what_goes_well_is_counted_for_its_workload() {
+    let cluster = shop();
+    let agent = Agent::start(&cluster, &[]);
+    assert_eq!(request(&cluster, &["--url", "http://frontend/ok", "-n", "3"]), "200");
+    let requests = |metric: &str| {
+        let metrics = agent.metrics();
+        let counts = metrics.lines().filter(|line| line.starts_with(metric)).map(str::to_owned);
+        Some(counts.collect::<Vec<_>>()).filter(|counts| !counts.is_empty())
+    };
+    let served = until("requests are counted", || requests("http_server_request_duration_seconds_count"));
+    let [served] = &served[..] else { panic!("{served:?}") };
+    assert!(
+        served.contains("namespace=\"shop\",workload=\"Deployment/frontend\"") && served.ends_with("} 3"),
+        "{served}"
+    );
+    let made = until("requests are counted", || requests("http_client_request_duration_seconds_count"));
+    assert!(made.iter().all(|made| made.contains("namespace=\"shop\",workload=\"Job/client\"")), "{made:?}");
+}
+
+#[test]
 fn prometheus_scrapes_what_promtool_accepts_and_paths_make_no_series() {
     let cluster = shop();
     let agent = Agent::start(&cluster, &[("TRACER_EBPF_STATISTICS", "true")]);
@@ -130,11 +150,11 @@ fn prometheus_scrapes_what_promtool_accepts_and_paths_make_no_series() {
 
     let series = || agent.metric(&["tracer_series{", "http_server_request_duration_seconds"]);
     let before = until("series are counted", series);
-    let urls: Vec<String> = (0..400).map(|number| format!("http://frontend/item-{number}?q={number}")).collect();
-    let arguments: Vec<&str> = urls.iter().flat_map(|url| ["--url", url]).chain(["-n", "400", "-c", "8"]).collect();
+    let urls: Vec<String> = (0..10_000).map(|number| format!("http://frontend/item-{number}?q={number}")).collect();
+    let arguments: Vec<&str> = urls.iter().flat_map(|url| ["--url", url]).chain(["-n", "10000", "-c", "8"]).collect();
     assert_eq!(request(&cluster, &arguments), "404");
     let counted = ["http_server_request_duration_seconds_count", "workload=\"Deployment/frontend\"", "code=\"404\""];
-    until("all are counted", || agent.metric(&counted).filter(|count| *count == 400.0));
+    until("all are counted", || agent.metric(&counted).filter(|count| *count == 10_000.0));
     // One more status, whatever the number of paths.
     until("series are counted", || series().filter(|now| *now <= before + 1.0));
     let metrics = agent.metrics();

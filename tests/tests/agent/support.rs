@@ -127,8 +127,17 @@ impl Agent {
     }
 
     /// As a container runtime stops it; whether it ended well and in time.
-    pub(crate) fn terminate(mut self) -> bool {
+    pub(crate) fn terminate(self) -> bool {
+        self.ask_to_end();
+        self.ended()
+    }
+
+    pub(crate) fn ask_to_end(&self) {
         self.signal(Signal::SIGTERM);
+    }
+
+    /// Whether it ended well and in time.
+    pub(crate) fn ended(mut self) -> bool {
         until("the agent ends", || self.program.0.try_wait().unwrap()).success()
     }
 

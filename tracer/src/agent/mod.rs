@@ -42,7 +42,7 @@ use crate::kernel;
 use crate::pipeline::{Live, PipelineError, Setup, Stop};
 use crate::sink::otlp::Item;
 use crate::sink::prometheus::Metrics;
-use config::Config;
+use config::{Config, ConfigError};
 use keeper::Keeper;
 use recorder::Recorder;
 use shared::Shared;
@@ -51,8 +51,14 @@ use store::Store;
 /// Observes until SIGTERM or SIGINT.
 ///
 /// # Errors
-/// Where the node can't be observed, the address can't be listened on, or the journal can't be opened.
+/// Where the node can't be observed, the address can't be listened on, the journal can't be opened, or a setting names
+/// something that isn't there.
 pub fn run(config: Config, snapshot: Snapshot) -> anyhow::Result<()> {
+    // Without it nothing would have a name, and nobody would say why.
+    if !config.host_root.is_dir() {
+        let (field, reason) = ("host_root", format!("there is no directory `{}`", config.host_root.display()));
+        return Err(ConfigError::Field { field: field.to_owned(), origin: String::new(), reason }.into());
+    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -81,7 +87,7 @@ async fn serve(config: Config, snapshot: Snapshot) -> anyhow::Result<()> {
 
     let observed = observe(config, snapshot, Arc::clone(&shared), sender).await;
 
-    shared.status().reason = Some("stopping".to_owned());
+    shared.status().not_ready("stopping");
     // Who failed before doesn't wait for it.
     let _gone = (stop_keeping.send(()), stop_exporting.send(()));
     kept.await.context("the journal's task failed")?;
@@ -159,7 +165,7 @@ fn pipeline(
     runtime.block_on(async {
         let mut stop = Stop::new(None).map_err(PipelineError::Wait)?;
         if let Some(source) = source {
-            shared.status().reason = Some("waiting for the cluster's state".to_owned());
+            shared.status().not_ready("waiting for the cluster's state");
             let mut watch = Watch::start(source, node.as_deref().filter(|_| config.pods_of_node_only)).await?;
             let first = watch.first(config.kube_patience.0);
             let Some((snapshot, states)) = stop.unless_asked(first).await else { return Ok(()) };
@@ -172,4 +178,17 @@ fn pipeline(
         live.run(stop).await?;
         Ok(())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::{Exit, failure};
+
+    #[test]
+    fn a_host_that_isnt_there_is_not_observed() {
+        let config = Config { host_root: "/nowhere".into(), ..Config::default() };
+        let error = run(config, Snapshot::empty()).unwrap_err();
+        assert!(error.to_string().contains("`host_root`: ") && failure::exit(&error) == Exit::Usage, "{error}");
+    }
 }

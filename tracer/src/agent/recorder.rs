@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustc_hash::FxHashSet;
 use tokio::sync::mpsc;
 use tracer_common::event::kind;
 
@@ -35,6 +36,7 @@ pub(super) struct Recorder {
     shared: Arc<Shared>,
     counting: Counting,
     requests: Requests,
+    unnamed: Vec<u64>,
     queue: Queue,
     wall_offset_ns: i64,
     idle: Duration,
@@ -59,6 +61,7 @@ impl Recorder {
             queue: Queue::new(sender, Arc::clone(&shared), config, wall_offset_ns),
             shared,
             requests: Requests::default(),
+            unnamed: Vec::new(),
             wall_offset_ns,
             idle: config.metrics.idle.0,
             max_age: config.incidents.max_age.0,
@@ -76,13 +79,7 @@ impl Recorder {
 
     fn expire(&mut self, look: &Look<'_>) {
         let workloads = look.core.workloads();
-        let gone = |namespace: &str, workload: &str| {
-            // Only what has a pod can lose it, and only where the cluster is known.
-            let (kind, _) = workload.split_once('/').unwrap_or_default();
-            !workloads.is_empty()
-                && !matches!(kind, "" | "Process" | "Service")
-                && !workloads.contains(&(namespace.to_owned(), workload.to_owned()))
-        };
+        let gone = |namespace: &str, workload: &str| is_gone(&workloads, namespace, workload);
         let before = |age: Ktime| look.at.saturating_sub(age);
         let idle = before(u64::try_from(self.idle.as_nanos()).unwrap_or(Ktime::MAX));
         self.shared.metrics.with(|store| store.expire(before(QUIET_NS), idle, gone));
@@ -170,7 +167,8 @@ impl Listener for Recorder {
         let metrics = self.shared.metrics.clone();
         if at.saturating_sub(self.last_requests) >= REQUESTS_NS {
             self.last_requests = at;
-            let counters = look.kernel.tables.counters().map_err(io::Error::other)?;
+            let mut counters = look.kernel.tables.counters().map_err(io::Error::other)?;
+            self.unnamed = self.requests.put_off(&mut counters, look.core);
             let names = &mut self.counting.names;
             let idle = metrics.with(|store| self.requests.add(counters, store, names, look.core, at));
             look.kernel.tables.forget_counters(&idle).map_err(io::Error::other)?;
@@ -209,6 +207,10 @@ impl Listener for Recorder {
         Ok(())
     }
 
+    fn unnamed(&mut self) -> Vec<u64> {
+        std::mem::take(&mut self.unnamed)
+    }
+
     fn is_abandoned(&self) -> bool {
         false
     }
@@ -225,6 +227,14 @@ impl Listener for Recorder {
     fn incidents(&self) -> usize {
         self.incidents
     }
+}
+
+/// Whether a workload was deleted. Only what has a pod can lose it, and only where the cluster is known.
+fn is_gone(workloads: &FxHashSet<(String, String)>, namespace: &str, workload: &str) -> bool {
+    let (kind, _) = workload.split_once('/').unwrap_or_default();
+    !workloads.is_empty()
+        && !matches!(kind, "" | "Cgroup" | "Process" | "Service")
+        && !workloads.contains(&(namespace.to_owned(), workload.to_owned()))
 }
 
 /// Losses outside of the rings; those of the rings are told by kind.
@@ -259,5 +269,28 @@ fn tell_usage(store: &mut Store, at: Ktime) {
         if overflowed > 0 {
             store.set(Metric::SeriesOverflow, &[&family.full_name()], overflowed as f64, at);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_had_a_pod_is_gone() {
+        let known = [("shop".to_owned(), "Deployment/cart".to_owned())].into_iter().collect();
+        let gone = |namespace: &str, workload: &str| is_gone(&known, namespace, workload);
+        assert!(gone("shop", "Deployment/old") && gone("web", "Deployment/cart"));
+        for (namespace, workload) in [
+            ("shop", "Deployment/cart"),
+            ("shop", "Service/cart"),
+            ("", "Cgroup/kubelet.service"),
+            ("", "Process/curl"),
+            ("", "external"),
+            ("", ""),
+        ] {
+            assert!(!gone(namespace, workload), "{workload}");
+        }
+        assert!(!is_gone(&FxHashSet::default(), "shop", "Deployment/old"), "nothing is known of the cluster");
     }
 }

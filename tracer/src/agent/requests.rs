@@ -2,7 +2,7 @@
 
 use std::net::{Ipv6Addr, SocketAddr};
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use tracer_common::conn::role;
 use tracer_common::limits::{LATENCY_BOUNDS_NS, LATENCY_BUCKETS};
 use tracer_common::stats::{Counter, CounterKey};
@@ -20,9 +20,24 @@ const IDLE_LOOKS: u32 = 60;
 #[derive(Debug, Default)]
 pub(super) struct Requests {
     known: FxHashMap<CounterKey, (Counter, u32)>,
+    /// Cgroups whose names were asked for; each is asked for once, it may be gone.
+    asked: FxHashSet<u64>,
 }
 
 impl Requests {
+    /// Leaves for the next look what belongs to cgroups that the core doesn't know, and gives those: who only ever succeeds
+    /// makes no event that would name it.
+    pub(super) fn put_off(&mut self, counters: &mut Vec<(CounterKey, Counter)>, core: &Correlator) -> Vec<u64> {
+        let present: FxHashSet<u64> = counters.iter().map(|(key, _)| key.cgroup_id).collect();
+        self.asked.retain(|id| present.contains(id));
+        let is_new = |id: &u64| !self.asked.contains(id) && core.owner_of_cgroup(*id) == Owner::default();
+        let unnamed: FxHashSet<u64> = present.into_iter().filter(is_new).collect();
+        // What was counted before stays, lest it be counted again.
+        counters.retain(|(key, _)| self.known.contains_key(key) || !unnamed.contains(&key.cgroup_id));
+        self.asked.extend(&unnamed);
+        unnamed.into_iter().collect()
+    }
+
     /// Adds what is new to the metrics. Gives the keys that the kernel should forget.
     pub(super) fn add(
         &mut self,
@@ -112,6 +127,8 @@ fn method(letters: [u8; 2]) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use zerocopy::FromZeros;
+
     use super::*;
     use crate::correlate::Options;
     use crate::k8s::Snapshot;
@@ -129,6 +146,25 @@ mod tests {
         assert_eq!(seconds, 3.0);
         let (counts, seconds) = difference(&counter, Some(&counter));
         assert_eq!((counts.iter().sum::<u64>(), seconds), (0, 0.0));
+    }
+
+    #[test]
+    fn who_has_no_name_is_counted_at_the_next_look() {
+        let core = Correlator::new(Options::everything(), Snapshot::empty());
+        let mut requests = Requests::default();
+        let key = |cgroup_id| CounterKey { cgroup_id, ..CounterKey::new_zeroed() };
+        let counted = |ids: &[u64]| ids.iter().map(|id| (key(*id), Counter::new_zeroed())).collect::<Vec<_>>();
+        let mut looked = |ids: &[u64]| {
+            let mut counters = counted(ids);
+            let unnamed = requests.put_off(&mut counters, &core);
+            (unnamed, counters.len())
+        };
+        assert_eq!(looked(&[7]), (vec![7], 0));
+        assert_eq!(looked(&[7, 8]), (vec![8], 1));
+        assert_eq!(looked(&[7, 8]), (vec![], 2));
+        // Whoever comes back is asked for again.
+        assert_eq!(looked(&[8]), (vec![], 1));
+        assert_eq!(looked(&[7, 8]), (vec![7], 1));
     }
 
     #[test]

@@ -24,6 +24,12 @@ pub(super) struct Status {
     pub(super) last_tick: u64,
 }
 
+impl Status {
+    pub(super) fn not_ready(&mut self, reason: &str) {
+        (self.ready, self.reason) = (false, Some(reason.to_owned()));
+    }
+}
+
 /// One eBPF program.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Program {

@@ -4,6 +4,7 @@
 //! journal. Every change has a revision that grows over restarts, too: a reader that knows one asks for what is newer.
 
 use std::collections::BTreeMap;
+use std::ops::Bound::{Excluded, Unbounded};
 
 use rustc_hash::FxHashMap;
 
@@ -93,7 +94,7 @@ impl Store {
 
     /// Incidents with their revisions, newest change first.
     pub(super) fn newest<'a>(&'a self, query: &'a Query) -> impl Iterator<Item = (u64, &'a Incident)> {
-        self.by_revision.range(query.after + 1..).rev().filter_map(|(revision, id)| {
+        self.by_revision.range((Excluded(query.after), Unbounded)).rev().filter_map(|(revision, id)| {
             let incident = &self.entries.get(id)?.incident;
             query.matches(incident).then_some((*revision, incident))
         })
@@ -102,7 +103,7 @@ impl Store {
     /// Copies of what changed after a revision, oldest change first, and the revision up to which that is all.
     pub(super) fn changes(&self, query: &Query, limit: usize) -> (Vec<Incident>, u64) {
         let mut found = Vec::new();
-        for (revision, id) in self.by_revision.range(query.after + 1..) {
+        for (revision, id) in self.by_revision.range((Excluded(query.after), Unbounded)) {
             let Some(entry) = self.entries.get(id).filter(|entry| query.matches(&entry.incident)) else { continue };
             found.push(entry.incident.clone());
             if found.len() == limit {

@@ -47,7 +47,7 @@ enum Command {
     /// Incidents of all nodes, joined where their paths go from node to node
     Incidents {
         /// Only those seen since a time, or within a duration (15m)
-        #[arg(long, value_name = "TIME|DURATION")]
+        #[arg(long, value_name = "TIME|DURATION", value_parser = since)]
         since: Option<String>,
         /// Only those that touch this namespace
         #[arg(short, long, value_name = "NS")]
@@ -105,6 +105,14 @@ impl Command {
         let since = since.as_ref().map(|since| format!("&since={}", escaped(since))).unwrap_or_default();
         format!("/v1/incidents?limit={MOST}{since}")
     }
+}
+
+/// Text that agents understand: each would refuse another one.
+fn since(text: &str) -> Result<String, String> {
+    if text.parse::<jiff::Timestamp>().is_ok() || args::duration(text).is_ok() {
+        return Ok(text.to_owned());
+    }
+    Err("expected a time such as `2026-03-01T14:03:11Z` or a duration such as `15m`".to_owned())
 }
 
 /// For a query (RFC 3986 section 2.3).
@@ -226,6 +234,14 @@ fn silent(answers: &[Answer], out: &mut impl Write) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_no_agent_understands_is_not_asked() {
+        assert!(since("15m").is_ok() && since("2026-03-01T15:03:11+01:00").is_ok());
+        for wrong in ["yesterday", "", "15", "-5m"] {
+            assert!(since(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn what_is_asked_is_escaped() {

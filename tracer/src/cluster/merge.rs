@@ -1,7 +1,8 @@
 //! One list of incidents out of several nodes' lists.
 //!
-//! 1. A hop that two nodes saw has the same key on both; of an incident that recurs, some keys of its occurrences are known. Where one node's path passes a hop at which another node's path
-//!    begins, the other node saw what came of it: its part of the path, its cause and its evidence go on from there.
+//! 1. A hop that two nodes saw has the same key on both; of an incident that recurs, some keys of its occurrences are
+//!    known. Where one node's path passes a hop at which another node's path begins, the other node saw what came of it:
+//!    its part of the path, its cause and its evidence go on from there.
 //! 2. The same id from several nodes is the same failure of the same workloads: the counts add up.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,19 +24,23 @@ pub fn merge(told: Vec<(String, Incident)>) -> Vec<Merged> {
     let continued = continuations(&told);
     let parts: BTreeSet<usize> = continued.iter().flatten().copied().collect();
     let mut by_id: BTreeMap<String, Merged> = BTreeMap::new();
-    for (at, (node, incident)) in told.iter().enumerate() {
-        // It is a part of another one's.
-        if parts.contains(&at) {
+    let whole = (0..told.len()).filter(|at| !parts.contains(at));
+    let mut passed = BTreeSet::new();
+    // Of services that call each other in a circle, every one's is a part of another one's: one of them begins it.
+    for at in whole.chain(parts.iter().copied()) {
+        if passed.contains(&at) {
             continue;
         }
+        let (node, incident) = &told[at];
         let mut merged = Merged { incident: incident.clone(), nodes: vec![node.clone()] };
+        let mut here = BTreeSet::from([at]);
         let mut next = continued[at];
-        // A path passes no more nodes than told something.
-        for _ in 0..told.len() {
-            let Some((node, deeper)) = next.map(|next| &told[next]) else { break };
+        while let Some(part) = next.filter(|part| here.insert(*part)) {
+            let (node, deeper) = &told[part];
             go_on(&mut merged, node, deeper);
-            next = next.and_then(|next| continued[next]);
+            next = continued[part];
         }
+        passed.append(&mut here);
         match by_id.get_mut(&merged.incident.id) {
             Some(known) => add(known, merged),
             None => {
@@ -182,6 +187,16 @@ mod tests {
         // What one node told itself stays as it told it.
         let same = |id: &str| ("a".to_owned(), incident(id, "app-error", &[("cart", Some("k2"))]));
         assert_eq!(merge(vec![same("1"), same("2")]).len(), 2);
+    }
+
+    #[test]
+    fn a_circle_is_told_once() {
+        let told = vec![
+            ("a".to_owned(), incident("1", "unknown", &[("web", Some("k1")), ("cart", Some("k2"))])),
+            ("b".to_owned(), incident("2", "app-error", &[("cart", Some("k2")), ("web", Some("k1"))])),
+        ];
+        let [merged] = &merge(told)[..] else { panic!("not one") };
+        assert_eq!((merged.incident.cause.id.as_str(), merged.nodes.len()), ("app-error", 2));
     }
 
     #[test]

@@ -32,8 +32,9 @@ impl Correlator {
         if found == Owner::default()
             && let Some(path) = self.identity.path_of(cgroup)
         {
-            // It may hold many processes: the name of one of them would be that of the wrong one.
-            found.workload = format!("Cgroup/{}", path.rsplit('/').next().unwrap_or_default());
+            // It may hold many processes: the name of one of them would be that of the wrong one. The root has none.
+            let name = path.rsplit('/').next().filter(|name| !name.is_empty());
+            found.workload = name.map(|name| format!("Cgroup/{name}")).unwrap_or_default();
         }
         found
     }

@@ -31,6 +31,10 @@ pub trait Listener {
     /// A new incident, or the new state of one.
     fn incident(&mut self, incident: Incident) -> io::Result<()>;
     fn second(&mut self, look: &Look<'_>) -> io::Result<()>;
+    /// Cgroups of the kernel's counts that no event has named: the core is told of them now.
+    fn unnamed(&mut self) -> Vec<u64> {
+        Vec::new()
+    }
     /// Whether nobody listens any more.
     fn is_abandoned(&self) -> bool;
     /// The end, with what the kernel counted.

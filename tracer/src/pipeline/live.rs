@@ -255,6 +255,10 @@ impl<L: Listener> Live<L> {
             self.feed.flush_file()?;
             self.show_progress(now)?;
             self.feed.second(now, &self.kernel)?;
+            for id in self.feed.listener().unnamed() {
+                let name = self.naming.introduce_cgroup(id, now);
+                self.tell_name(name)?;
+            }
         }
         if now.saturating_sub(self.last_idle) >= IDLE_NS {
             self.last_idle = now;
@@ -326,15 +330,19 @@ impl<L: Listener> Live<L> {
                 self.node.note_cgroup(&path);
                 self.feed.push(Record { at: record.at, event: Event::Cgroup { id, path } })?;
             }
-            if let Some(name) = self.naming.introduce(&record) {
-                if let Event::Cgroup { path, .. } = &name.event {
-                    self.node.note_cgroup(path);
-                }
-                self.feed.push(name)?;
-            }
+            let name = self.naming.introduce(&record);
+            self.tell_name(name)?;
             self.feed.push(record)?;
         }
         Ok(())
+    }
+
+    fn tell_name(&mut self, name: Option<Record>) -> Result<(), PipelineError> {
+        let Some(name) = name else { return Ok(()) };
+        if let Event::Cgroup { path, .. } = &name.event {
+            self.node.note_cgroup(path);
+        }
+        self.feed.push(name)
     }
 
     fn show_progress(&mut self, now: Ktime) -> Result<(), PipelineError> {

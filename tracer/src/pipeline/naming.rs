@@ -4,7 +4,7 @@
 use tracer_common::limits::CGROUP_PATH;
 
 use crate::correlate::CGROUPS;
-use crate::event::{Event, Record};
+use crate::event::{Event, Ktime, Record};
 use crate::host::cgroups::Cgroups;
 use crate::recent::Recent;
 
@@ -51,13 +51,17 @@ impl Naming {
 
     /// The path of the event's cgroup, the first time that it is named.
     pub(super) fn introduce(&mut self, record: &Record) -> Option<Record> {
-        let id = record.event.named_cgroup()?;
+        self.introduce_cgroup(record.event.named_cgroup()?, record.at)
+    }
+
+    /// The path of a cgroup, the first time that it is named.
+    pub(super) fn introduce_cgroup(&mut self, id: u64, at: Ktime) -> Option<Record> {
         if self.told.touch(&id).is_some() {
             return None;
         }
         let path = self.cgroups.path(id)?.to_owned();
         self.told.insert(id, ());
-        Some(Record { at: record.at, event: Event::Cgroup { id, path } })
+        Some(Record { at, event: Event::Cgroup { id, path } })
     }
 
     /// Whether the core has still to be told of a cgroup; it will be.

@@ -49,7 +49,34 @@ pub(crate) fn check() -> Result<()> {
     let values = COMPONENTS.iter().map(|(_, value, _)| *value).chain(["dashboards"]);
     let everything: Vec<String> = values.map(|value| format!("{value}.enabled=true")).collect();
     let all = render(&["--set", "namespace.create=true", "--set", &everything.join(",")])?;
-    compare("every component", &all, "deploy/kustomize/everything")
+    compare("every component", &all, "deploy/kustomize/everything")?;
+    check_privileged()?;
+    check_app_armor()
+}
+
+/// An API server rejects what is privileged and may not escalate; no schema says so.
+fn check_privileged() -> Result<()> {
+    let objects = objects(&render(&["--set", "securityContext.privileged=true"])?)?;
+    let security = objects["DaemonSet/tracer"].pointer("/spec/template/spec/containers/0/securityContext");
+    if !security.is_some_and(|it| it["privileged"] == true && it["allowPrivilegeEscalation"] == true) {
+        bail!("securityContext.privileged: no API server accepts {security:?}");
+    }
+    Ok(())
+}
+
+/// Before 1.30 an annotation has the profile, by names of its own.
+fn check_app_armor() -> Result<()> {
+    for (profile, name) in [("Unconfined", "unconfined"), ("RuntimeDefault", "runtime/default")] {
+        let values = format!("appArmorProfile={profile}");
+        // The last of several versions counts.
+        let objects = objects(&render(&["--kube-version", "1.29", "--set", &values])?)?;
+        let annotations = &objects["DaemonSet/tracer"]["spec"]["template"]["metadata"]["annotations"];
+        let told = &annotations["container.apparmor.security.beta.kubernetes.io/tracer"];
+        if told != name {
+            bail!("{values}: Kubernetes 1.29 doesn't know {told}");
+        }
+    }
+    Ok(())
 }
 
 fn compare(what: &str, by_helm: &str, directory: &str) -> Result<()> {

@@ -20,6 +20,16 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{ .Values.image.repository }}{{ with .Values.image.digest }}@{{ . }}{{ else }}:{{ $tag }}{{ end }}
 {{- end }}
 
+{{- /* The API server rejects a privileged container that may not escalate: it may anyway. */}}
+{{- define "tracer.mayEscalate" -}}
+{{- or .Values.securityContext.privileged .Values.securityContext.allowPrivilegeEscalation }}
+{{- end }}
+
+{{- define "tracer.securityContext" -}}
+{{- $escalate := eq (include "tracer.mayEscalate" .) "true" -}}
+{{- merge (dict "allowPrivilegeEscalation" $escalate) .Values.securityContext | toYaml }}
+{{- end }}
+
 {{- define "tracer.priorityClass" -}}
 {{- .Values.priorityClass.name | default (ternary (include "tracer.name" .) "" .Values.priorityClass.create) }}
 {{- end }}

@@ -36,7 +36,10 @@ pub fn load(file: Option<&Path>, variables: impl IntoIterator<Item = (String, St
         from_environment.push((setting.path.clone(), name));
     }
     let origin = |field: &str| {
-        let named = from_environment.iter().find(|(path, _)| field.starts_with(path.as_str()));
+        // Itself or a part of it: `kube` is no part of `kube_patience`.
+        let of =
+            |path: &str| field.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']));
+        let named = from_environment.iter().find(|(path, _)| of(path));
         named.map(|(_, name)| format!(" (of {name})")).unwrap_or_default()
     };
     let mut config: Config = serde_path_to_error::deserialize(tree).map_err(|error| {
@@ -97,6 +100,11 @@ fn fault(config: &Config) -> Option<(&'static str, &'static str)> {
         ((10..=100_000).contains(&config.incidents.max), "incidents.max", "expected 10 to 100000"),
         (config.journal.max_bytes >= 65_536, "journal.max_bytes", "expected at least 65536"),
         ((10..=100_000).contains(&config.metrics.series_limit), "metrics.series_limit", "expected 10 to 100000"),
+        (
+            matches!(config.kube.as_str(), "auto" | "off") || config.kube_dump.is_empty(),
+            "kube_dump",
+            "it is in place of a live cluster: leave `kube` at `auto` or `off`, or leave this out",
+        ),
         (endpoint.is_none_or(is_url), "otlp.endpoint", "expected `http://HOST:PORT` or `https://HOST:PORT`"),
         ((1..=100_000).contains(&otlp.queue), "otlp.queue", "expected 1 to 100000"),
         (
@@ -172,9 +180,14 @@ mod tests {
         assert!(error("incidents: {max_age: soon}", &[]).contains("`incidents.max_age`"));
         assert!(error("listen: here", &[]).contains("`listen`"));
         assert!(error("journal: {path: ''}", &[]).contains("`journal.path`: "));
+        assert!(error("kube: a.conf\nkube_dump: [b.yaml]", &[]).contains("`kube_dump`: "));
         assert!(error("otlp: {endpoint: collector}", &[]).contains("`otlp.endpoint`: expected `http://"));
         let of = error("", &[("TRACER_MIN_STATUS", "5oo")]);
         assert!(of.contains("`min_status` (of TRACER_MIN_STATUS)"), "{of}");
+        let of = error("", &[("TRACER_METRICS_LABELS", "[cluster]")]);
+        assert!(of.contains("`metrics.labels[0]` (of TRACER_METRICS_LABELS)"), "{of}");
+        let file = error("kube_patience: soon", &[("TRACER_KUBE", "off")]);
+        assert!(file.contains("`kube_patience`: "), "{file}");
         assert!(error("- a\n- b\n", &[]).contains("no YAML mapping"));
     }
 }

@@ -46,6 +46,13 @@ fn a_lookup_counts_once_however_often_it_is_told() {
 }
 
 #[test]
+fn the_root_of_the_cgroups_is_nobody() {
+    let mut core = core();
+    core.push(Record { at: 1, event: Event::Cgroup { id: 7, path: "/".to_owned() } }, &mut Vec::new());
+    assert_eq!(core.owner_of_cgroup(7), Owner::default());
+}
+
+#[test]
 fn an_origin_has_one_name() {
     let named = |json: serde_json::Value| origin(Some(&serde_json::from_value(json).unwrap()));
     let service = named(serde_json::json!({"service": "shop/cart"}));

@@ -1,9 +1,12 @@
 //! One request to an OTLP receiver, by gRPC or by protobuf over HTTP.
 
+use std::fmt::Display;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Bytes;
+use axum::http::uri::InvalidUri;
 use axum::http::{HeaderName, HeaderValue, Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Collected, Full, Limited};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -22,7 +25,7 @@ use tonic::Code;
 use tonic::body::Body as GrpcBody;
 use tonic::metadata::{MetadataKey, MetadataValue};
 
-use crate::agent::config::{Otlp, Protocol};
+use crate::agent::config::{ConfigError, Otlp, Protocol};
 use crate::reasons::chain;
 
 /// What is read of an answer: numbers and a sentence.
@@ -71,16 +74,8 @@ pub(super) enum Failure {
 }
 
 /// A setting that no client can be made of.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum ClientError {
-    #[error("`otlp.endpoint`: {0}")]
-    Endpoint(String),
-    #[error("`otlp.headers`: `{0}` is no header")]
-    Header(String),
-    #[error("`{setting}`: cannot read certificates or a key from `{path}`: {reason}")]
-    Pem { setting: &'static str, path: String, reason: String },
-    #[error("cannot use TLS: {0}")]
-    Tls(String),
+fn wrong(setting: &str, reason: impl ToString) -> ConfigError {
+    ConfigError::Field { field: setting.to_owned(), origin: String::new(), reason: reason.to_string() }
 }
 
 type Connector = HttpsConnector<HttpConnector>;
@@ -99,15 +94,19 @@ enum Transport {
 }
 
 impl Client {
-    pub(super) fn new(endpoint: &str, config: &Otlp) -> Result<Self, ClientError> {
-        let origin: Uri =
-            endpoint.trim_end_matches('/').parse().map_err(|error| ClientError::Endpoint(format!("{error}")))?;
-        if origin.host().is_none() {
-            return Err(ClientError::Endpoint("it has no host".to_owned()));
+    /// # Errors
+    /// [`ConfigError`] names the setting that no client can be made of.
+    pub(super) fn new(endpoint: &str, config: &Otlp) -> Result<Self, ConfigError> {
+        let parse = |text: &str| text.parse().map_err(|error: InvalidUri| wrong("otlp.endpoint", error));
+        // Of `http://` nothing but a host called `http` would be left without the slashes.
+        let whole: Uri = parse(endpoint)?;
+        if whole.host().is_none_or(str::is_empty) {
+            return Err(wrong("otlp.endpoint", "it has no host"));
         }
+        let origin: Uri = parse(endpoint.trim_end_matches('/'))?;
         let header = |(name, value): (&String, &String)| {
             let parsed = HeaderName::try_from(name).ok().zip(HeaderValue::try_from(value).ok());
-            parsed.ok_or_else(|| ClientError::Header(name.clone()))
+            parsed.ok_or_else(|| wrong(&format!("otlp.headers.{name}"), "it can't be sent as a header"))
         };
         let headers = config.headers.iter().map(header).collect::<Result<_, _>>()?;
         let secure = origin.scheme_str() == Some("https");
@@ -210,43 +209,47 @@ fn of_status(status: tonic::Status) -> Failure {
     }
 }
 
-fn tls(config: &Otlp, secure: bool) -> Result<rustls::ClientConfig, ClientError> {
+fn tls(config: &Otlp, secure: bool) -> Result<rustls::ClientConfig, ConfigError> {
     let mut roots = rustls::RootCertStore::empty();
     match &config.ca_file {
         _ if !secure => {}
         Some(path) => {
             for certificate in certificates("otlp.ca_file", path)? {
-                roots.add(certificate).map_err(|error| ClientError::Tls(error.to_string()))?;
+                roots.add(certificate).map_err(|error| unreadable("otlp.ca_file", path, &error))?;
+            }
+            if roots.is_empty() {
+                return Err(unreadable("otlp.ca_file", path, &"it has none"));
             }
         }
         None => {
             let found = rustls_native_certs::load_native_certs();
             roots.add_parsable_certificates(found.certs);
             if roots.is_empty() {
-                let reason = "this system has no certificates to trust; set `otlp.ca_file`";
-                return Err(ClientError::Tls(reason.to_owned()));
+                return Err(wrong("otlp.ca_file", "this system has no certificates to trust; say which file has them"));
             }
         }
     }
     let builder = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()
-        .map_err(|error| ClientError::Tls(error.to_string()))?
+        .map_err(|error| wrong("otlp.endpoint", error))?
         .with_root_certificates(roots);
     match (&config.cert_file, &config.key_file) {
-        (Some(cert), Some(key)) => {
+        (Some(cert), Some(key_file)) => {
             let own = certificates("otlp.cert_file", cert)?;
-            let key = PrivateKeyDer::from_pem_file(key).map_err(|error| pem("otlp.key_file", key, &error))?;
-            builder.with_client_auth_cert(own, key).map_err(|error| ClientError::Tls(error.to_string()))
+            let read = PrivateKeyDer::from_pem_file(key_file);
+            let key = read.map_err(|error| unreadable("otlp.key_file", key_file, &error))?;
+            // A key of no known kind, or of another certificate.
+            builder.with_client_auth_cert(own, key).map_err(|error| unreadable("otlp.key_file", key_file, &error))
         }
         _ => Ok(builder.with_no_client_auth()),
     }
 }
 
-fn certificates(setting: &'static str, path: &std::path::Path) -> Result<Vec<CertificateDer<'static>>, ClientError> {
+fn certificates(setting: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, ConfigError> {
     let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-    read.map_err(|error| pem(setting, path, &error))
+    read.map_err(|error| unreadable(setting, path, &error))
 }
 
-fn pem(setting: &'static str, path: &std::path::Path, error: &rustls::pki_types::pem::Error) -> ClientError {
-    ClientError::Pem { setting, path: path.display().to_string(), reason: error.to_string() }
+fn unreadable(setting: &str, path: &Path, error: &impl Display) -> ConfigError {
+    wrong(setting, format_args!("cannot use certificates or a key of `{}`: {error}", path.display()))
 }

@@ -5,10 +5,11 @@ mod client;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep};
 
-use super::config::{Config, Signal};
+use super::config::{Config, ConfigError, Signal};
 use super::shared::Shared;
 use crate::clock;
 use crate::event::Ktime;
@@ -53,7 +54,7 @@ pub(super) struct Exporter {
 pub(super) fn exporter(
     config: &Config,
     shared: &Arc<Shared>,
-) -> anyhow::Result<Option<(mpsc::Sender<Item>, Exporter)>> {
+) -> Result<Option<(mpsc::Sender<Item>, Exporter)>, ConfigError> {
     let Some(endpoint) = &config.otlp.endpoint else { return Ok(None) };
     let client = Client::new(endpoint, &config.otlp)?;
     let (sender, receiver) = mpsc::channel(config.otlp.queue);
@@ -87,8 +88,8 @@ impl Queue {
             return;
         }
         let item = Item { incident: incident.clone(), wall_offset_ns: self.wall_offset_ns, again: before.is_some() };
-        if sender.try_send(item).is_err() {
-            count(&self.shared, &self.signals, "lost", 1);
+        if let Err(TrySendError::Full(item) | TrySendError::Closed(item)) = sender.try_send(item) {
+            count_lost(&self.shared, &self.signals, &[item]);
             return;
         }
         self.exported.insert(incident.id.clone(), now);
@@ -124,47 +125,48 @@ impl Exporter {
             if received == 0 {
                 break;
             }
+            let mut due = self.signals.clone();
             let sent = tokio::select! {
-                () = self.export(&items) => true,
+                () = self.export(&items, &mut due) => true,
                 () = &mut end => false,
             };
             if !sent {
-                count(&self.shared, &self.signals, "lost", items.len());
+                count_lost(&self.shared, &due, &items);
                 break;
             }
         }
         self.receiver.close();
-        let mut left = 0;
-        while self.receiver.try_recv().is_ok() {
-            left += 1;
+        items.clear();
+        while let Ok(item) = self.receiver.try_recv() {
+            items.push(item);
         }
-        count(&self.shared, &self.signals, "lost", left);
-        if left > 0 {
+        count_lost(&self.shared, &self.signals, &items);
+        if !items.is_empty() {
+            let left = items.len();
             tracing::warn!("{left} incidents weren't exported within the grace of {} s", grace.as_secs_f64());
         }
     }
 
-    async fn export(&self, items: &[Item]) {
-        for signal in &self.signals {
-            let (payload, number) = match signal {
-                Signal::Traces => {
-                    let new = items.iter().filter(|item| !item.again && !item.incident.path.is_empty()).count();
-                    (Payload::Traces(otlp::traces(items)), new)
+    /// Takes each signal that was counted from what is due.
+    async fn export(&self, items: &[Item], due: &mut Vec<Signal>) {
+        while let Some(signal) = due.first().copied() {
+            let number = number(signal, items);
+            if number > 0 {
+                let payload = match signal {
+                    Signal::Traces => Payload::Traces(otlp::traces(items)),
+                    Signal::Logs => Payload::Logs(otlp::logs(items)),
+                };
+                match self.deliver(signal, &payload).await {
+                    Ok(rejected) => {
+                        // Of an incident's spans some may have been rejected, or all.
+                        let refused = usize::try_from(rejected).unwrap_or(usize::MAX).min(number);
+                        count(&self.shared, signal, "refused", refused);
+                        count(&self.shared, signal, "sent", number - refused);
+                    }
+                    Err(outcome) => count(&self.shared, signal, outcome, number),
                 }
-                Signal::Logs => (Payload::Logs(otlp::logs(items)), items.len()),
-            };
-            if number == 0 {
-                continue;
             }
-            match self.deliver(*signal, &payload).await {
-                Ok(rejected) => {
-                    // Of an incident's spans some may have been rejected, or all.
-                    let refused = usize::try_from(rejected).unwrap_or(usize::MAX).min(number);
-                    count(&self.shared, &[*signal], "refused", refused);
-                    count(&self.shared, &[*signal], "sent", number - refused);
-                }
-                Err(outcome) => count(&self.shared, &[*signal], outcome, number),
-            }
+            due.remove(0);
         }
     }
 
@@ -208,16 +210,24 @@ fn name(signal: Signal) -> &'static str {
     }
 }
 
-fn count(shared: &Shared, signals: &[Signal], outcome: &str, number: usize) {
+/// How many of these a signal tells: a trace is told once.
+fn number(signal: Signal, items: &[Item]) -> usize {
+    match signal {
+        Signal::Traces => items.iter().filter(|item| !item.again && !item.incident.path.is_empty()).count(),
+        Signal::Logs => items.len(),
+    }
+}
+
+fn count_lost(shared: &Shared, signals: &[Signal], items: &[Item]) {
+    signals.iter().for_each(|signal| count(shared, *signal, "lost", number(*signal, items)));
+}
+
+fn count(shared: &Shared, signal: Signal, outcome: &str, number: usize) {
     if number == 0 {
         return;
     }
     let now = clock::monotonic_ns();
-    shared.metrics.with(|store| {
-        for signal in signals {
-            store.add(Metric::OtlpItems, &[name(*signal), outcome], number as f64, now);
-        }
-    });
+    shared.metrics.with(|store| store.add(Metric::OtlpItems, &[name(signal), outcome], number as f64, now));
 }
 
 #[cfg(test)]

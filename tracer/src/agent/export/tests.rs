@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::agent::config::Protocol;
+use crate::agent::config::{Protocol, Span};
 use crate::agent::store::{Store, incident};
 use crate::sink::prometheus::{Format, Limits, Metrics};
 use crate::verdict::Hop;
@@ -72,4 +72,71 @@ async fn what_the_receiver_rejects_is_not_sent() {
     let logs = ExportLogsServiceResponse { partial_success: Some(logs) };
     let text = exported([b"{}".to_vec(), logs.encode_to_vec()]).await;
     assert!(text.matches("outcome=\"sent\"} 2.0").count() == 2 && !text.contains("refused"), "{text}");
+}
+
+#[tokio::test]
+async fn at_the_end_only_what_was_not_sent_is_lost() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut config = Config { grace: Span(Duration::from_millis(500)), ..Config::default() };
+    config.otlp.endpoint = Some(format!("http://{}", listener.local_addr().unwrap()));
+    config.otlp.protocol = Protocol::Http;
+    let metrics = Metrics::new(Limits { per_metric: 10, opt_in: Vec::new() });
+    let shared = Arc::new(Shared::new(metrics.clone(), Store::new(10, 100)));
+    let (sender, exporter) = exporter(&config, &shared).unwrap().unwrap();
+    // The second one's trace was sent long ago.
+    for again in [false, true] {
+        let mut incident = incident("a", 1, "2026-03-01T14:00:01.000Z");
+        incident.path = vec![Hop::default()];
+        sender.try_send(Item { incident, wall_offset_ns: 0, again }).unwrap();
+    }
+    drop(sender);
+    // Takes traces; to log records there is no answer.
+    let receiver = async {
+        let (mut traces, _) = listener.accept().await.unwrap();
+        let _begun = traces.read(&mut vec![0; 65_536]).await.unwrap();
+        traces.write_all(b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+        drop(traces);
+        let _silent = listener.accept().await.unwrap();
+        std::future::pending::<()>().await;
+    };
+    let (stop, stopped) = oneshot::channel();
+    stop.send(()).unwrap();
+    tokio::select! {
+        () = exporter.run(stopped) => {}
+        () = receiver => {}
+    }
+    let text = metrics.expose(Format::Text);
+    let counts: Vec<_> = text.lines().filter(|line| line.starts_with("tracer_otlp_items_total")).collect();
+    assert_eq!(
+        counts,
+        [
+            "tracer_otlp_items_total{signal=\"logs\",outcome=\"lost\"} 2.0",
+            "tracer_otlp_items_total{signal=\"traces\",outcome=\"sent\"} 1.0"
+        ],
+        "{text}"
+    );
+}
+
+#[test]
+fn a_setting_that_no_client_can_be_made_of_is_named() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let empty = file.path().display();
+    let wrong = |yaml: &str| {
+        let mut config = Config { otlp: serde_saphyr::from_str(yaml).unwrap(), ..Config::default() };
+        config.otlp.endpoint.get_or_insert("https://collector:4317".to_owned());
+        let metrics = Metrics::new(Limits { per_metric: 10, opt_in: Vec::new() });
+        let shared = Arc::new(Shared::new(metrics, Store::new(10, 100)));
+        exporter(&config, &shared).err().map(|error| error.to_string()).unwrap_or_default()
+    };
+    for (yaml, named) in [
+        ("endpoint: 'http://'".to_owned(), "`otlp.endpoint`: "),
+        ("endpoint: 'http://a b:4317'".to_owned(), "`otlp.endpoint`: "),
+        ("endpoint: 'http://:4317'".to_owned(), "`otlp.endpoint`: "),
+        ("headers: {'a b': c}".to_owned(), "`otlp.headers.a b`: "),
+        ("ca_file: /nowhere".to_owned(), "`otlp.ca_file`: "),
+        (format!("ca_file: {empty}"), "`otlp.ca_file`: "),
+    ] {
+        let error = wrong(&yaml);
+        assert!(error.starts_with("configuration, ") && error.contains(named), "{yaml}: {error}");
+    }
 }

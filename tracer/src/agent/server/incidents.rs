@@ -7,12 +7,13 @@ use axum::Extension;
 use axum::extract::{Query as Parameters, State};
 use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
-use axum::response::{IntoResponse, Json, Response};
+use axum::response::{IntoResponse, Response};
 use futures::StreamExt;
 use futures::stream::{self, Stream};
 use serde::Serialize;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
+use super::answer::Answers;
 use super::query::Asked;
 use crate::agent::shared::Shared;
 use crate::agent::store::Query;
@@ -40,6 +41,7 @@ struct List {
 pub(super) async fn get(
     State((shared, streams)): State<(Arc<Shared>, Arc<Semaphore>)>,
     Extension(stream): Extension<Arc<Notify>>,
+    Extension(answers): Extension<Answers>,
     Parameters(parameters): Parameters<Vec<(String, String)>>,
     headers: HeaderMap,
 ) -> Response {
@@ -56,10 +58,12 @@ pub(super) async fn get(
             return (StatusCode::SERVICE_UNAVAILABLE, text).into_response();
         };
         stream.notify_one();
-        let after = text(LAST_EVENT_ID).parse().unwrap_or(0);
+        // One that is yet to come is another agent's, or of a clock that was set back: what it stands for isn't known.
+        let after = text(LAST_EVENT_ID).parse().ok().filter(|after| *after <= shared.store().revision()).unwrap_or(0);
         let changes = changes(shared, Query { after, ..query }, place);
         return Sse::new(changes).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response();
     }
+    let Some(place) = answers.place().await else { return StatusCode::SERVICE_UNAVAILABLE.into_response() };
     let node = shared.status().observing.as_ref().and_then(|observing| observing.node.clone());
     let store = shared.store();
     let mut found = store.newest(&query).map(|(_, incident)| incident.clone());
@@ -67,7 +71,9 @@ pub(super) async fn get(
     let truncated = found.next().is_some();
     drop(found);
     drop(store);
-    Json(List { schema: SCHEMA, node, incidents, truncated }).into_response()
+    // Numbers and text: it can always be written.
+    let list = serde_json::to_vec(&List { schema: SCHEMA, node, incidents, truncated }).unwrap_or_default();
+    place.answer("application/json", list)
 }
 
 /// What is known and then what changes. A reader that is too slow misses states in between, never the last one; nothing

@@ -2,8 +2,9 @@
 //!
 //! Answers are made of copies, so a slow reader holds nothing but its own connection, and those are bounded in number. One is
 //! for one request and ends with it, or after a while; what lasts, streams, has half of the places at most. So there is a
-//! place for the kubelet's probes.
+//! place for the kubelet's probes. Of the large answers there are a few at a time.
 
+mod answer;
 mod incidents;
 mod query;
 
@@ -24,6 +25,7 @@ use tokio::sync::{Notify, Semaphore};
 use super::shared::Shared;
 use crate::clock;
 use crate::sink::prometheus::{Format, Metric};
+use answer::Answers;
 
 /// A request and its answer take no longer, but for streams.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
@@ -93,13 +95,22 @@ fn router(shared: Arc<Shared>, max_streams: usize) -> Router {
         .route("/readyz", get(readyz))
         .route("/v1/status", get(status))
         .route("/v1/incidents", incidents)
+        .layer(Extension(Answers::new()))
         .with_state(shared)
 }
 
-async fn metrics(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response {
+async fn metrics(
+    State(shared): State<Arc<Shared>>,
+    Extension(answers): Extension<Answers>,
+    headers: HeaderMap,
+) -> Response {
     let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
     let format = Format::accepted(accept);
-    ([(header::CONTENT_TYPE, format.content_type())], shared.metrics.expose(format)).into_response()
+    match answers.place().await {
+        Some(place) => place.answer(format.content_type(), shared.metrics.expose(format)),
+        // The server ends.
+        None => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+    }
 }
 
 async fn healthz(State(shared): State<Arc<Shared>>) -> (StatusCode, String) {

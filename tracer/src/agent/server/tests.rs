@@ -84,6 +84,24 @@ async fn a_stream_tells_what_is_known_and_what_comes() {
 }
 
 #[tokio::test]
+async fn a_stream_that_goes_on_where_nothing_has_been_yet_begins_anew() {
+    let (address, shared) = start(8).await;
+    shared.store().update(incident("a", 1, T));
+    for after in [u64::MAX, 102] {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let head = "GET /v1/incidents HTTP/1.1\r\nhost: agent\r\naccept: text/event-stream\r\nlast-event-id: ";
+        stream.write_all(format!("{head}{after}\r\n\r\n").as_bytes()).await.unwrap();
+        let mut told = String::new();
+        let mut buffer = [0; 4096];
+        while !told.contains("id: 101\n") {
+            let read = tokio::time::timeout(PATIENCE, stream.read(&mut buffer)).await.unwrap().unwrap();
+            assert!(read > 0, "{after}: {told}");
+            told.push_str(&String::from_utf8_lossy(&buffer[..read]));
+        }
+    }
+}
+
+#[tokio::test]
 async fn connections_are_bounded_and_counted() {
     let (address, shared) = start(2).await;
     let _silent = [TcpStream::connect(address).await.unwrap(), TcpStream::connect(address).await.unwrap()];
@@ -157,4 +175,29 @@ async fn nobody_but_a_stream_keeps_a_place() {
     assert!(answer.len() < 20_000_000, "{}", answer.len());
     shared.announce();
     assert!(stream.read(&mut [0; 4096]).await.unwrap() > 0, "the stream goes on");
+}
+
+#[tokio::test]
+async fn large_answers_are_few_at_a_time() {
+    let (address, shared) = start_with(64, Duration::from_secs(2)).await;
+    for number in 0..10 {
+        shared.store().update(incident(&format!("{number}{}", "x".repeat(2_000_000)), 1, T));
+    }
+    let mut slow = Vec::new();
+    for _ in 0..answer::AT_A_TIME {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(b"GET /v1/incidents HTTP/1.1\r\nhost: agent\r\n\r\n").await.unwrap();
+        let mut head = [0; 12];
+        stream.read_exact(&mut head).await.unwrap();
+        assert_eq!(&head, b"HTTP/1.1 200");
+        slow.push(stream);
+    }
+    // Those who don't read theirs hold up the next one, and nothing else.
+    let next = tokio::spawn(async move { ask(address, "/metrics").await });
+    assert!(ask(address, "/healthz").await.starts_with("HTTP/1.1 200"));
+    assert!(!next.is_finished());
+    // One that is gone has made room.
+    slow.pop();
+    let answer = tokio::time::timeout(Duration::from_secs(1), next).await.unwrap().unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("content-length: "), "{answer}");
 }

@@ -43,7 +43,9 @@ pub(super) fn hop_attributes(hop: &Hop, role: Role) -> Vec<KeyValue> {
     found.extend(error_type(hop, role).map(|error| string("error.type", &error)));
     let address = hop.address.as_deref().and_then(|address| address.parse::<SocketAddr>().ok());
     if let Some(address) = address {
-        let name = hop.name.clone().or_else(|| hop.service.clone()).unwrap_or_else(|| address.ip().to_string());
+        // A name as resolvers know it: `cart.shop` of the Service `shop/cart`.
+        let service = || hop.service.as_ref()?.split_once('/').map(|(namespace, name)| format!("{name}.{namespace}"));
+        let name = hop.name.clone().or_else(service).unwrap_or_else(|| address.ip().to_string());
         found.push(string("server.address", &name));
         found.push(int("server.port", i64::from(address.port())));
         found.push(string("network.peer.address", &address.ip().to_string()));

@@ -54,7 +54,7 @@ fn one_trace_with_a_span_for_each_hop() {
     // The call is the caller's.
     assert!(has(inner_of, "k8s.pod.name", "frontend-6c9-537"));
     assert!(
-        has(&inner.attributes, "error.type", "timeout") && has(&inner.attributes, "server.address", "shop/payment")
+        has(&inner.attributes, "error.type", "timeout") && has(&inner.attributes, "server.address", "payment.shop")
     );
     assert!(has(&inner.attributes, "tracer.cause", "network-policy-drop"));
     assert!(has(&outer.attributes, "url.path", "/pay") && has(&outer.attributes, "error.type", "504"));

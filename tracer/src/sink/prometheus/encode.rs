@@ -13,6 +13,9 @@ use super::series::{Sample, Store, TraceExemplar, Value};
 
 type Labels<'a> = Vec<(&'static str, &'a str)>;
 
+/// Begins an exemplar. No label's value has it, whatever a process calls itself: there a quote is escaped.
+const EXEMPLAR: &str = " # {trace_id=\"";
+
 /// Writes every metric that has a value.
 pub(super) fn encode(store: &Store, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
     for family in FAMILIES {
@@ -72,7 +75,7 @@ pub(super) fn classic(open_metrics: &str) -> String {
                 let suffix = if counter { "_total" } else { "" };
                 text.extend(["# ", what, " ", name, suffix, " ", rest]);
             }
-            _ => text.push_str(line.split_once(" # {").map_or(line, |(sample, _)| sample)),
+            _ => text.push_str(line.rsplit_once(EXEMPLAR).map_or(line, |(sample, _)| sample)),
         }
         text.push('\n');
     }

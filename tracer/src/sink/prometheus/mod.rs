@@ -90,6 +90,20 @@ mod tests {
     }
 
     #[test]
+    fn a_name_that_looks_like_an_exemplar_is_a_name() {
+        let metrics = Metrics::new(Limits { per_metric: 10, opt_in: vec![] });
+        let incident = |workload| ["app-error", "drop", "", workload, "", "", ""];
+        let trace = TraceExemplar { trace_id: "0af7651916cd43dd8448eb211c80319c".into(), at_ns: 1_500_000_000 };
+        metrics.with(|store| {
+            store.add(Metric::Incidents, &incident("Process/a # {b"), 1.0, 1);
+            store.add_traced(Metric::Incidents, &incident("Process/c # {trace_id=\"d"), 1.0, trace, 1);
+        });
+        let text = metrics.expose(Format::Text);
+        let ends = ["workload=\"Process/a # {b\"} 1.0\n", "workload=\"Process/c # {trace_id=\\\"d\"} 1.0\n"];
+        assert!(ends.iter().all(|end| text.contains(end)), "{text}");
+    }
+
+    #[test]
     fn the_format_that_is_asked_for() {
         let prometheus = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3";
         assert_eq!(Format::accepted(prometheus), Format::OpenMetrics);

@@ -81,8 +81,11 @@ impl Store {
 
     /// Adds to a counter and says which trace stands for it.
     pub fn add_traced(&mut self, metric: Metric, labels: &[&str], by: f64, exemplar: TraceExemplar, now: Ktime) {
-        self.add(metric, labels, by, now);
-        self.sample(metric, labels, now).exemplar = Some(exemplar);
+        let sample = self.sample(metric, labels, now);
+        if let Value::Number(number) = &mut sample.value {
+            *number += by;
+        }
+        sample.exemplar = Some(exemplar);
     }
 
     /// Sets a gauge, or a counter to a total that is kept elsewhere.
@@ -220,6 +223,16 @@ mod tests {
             .sum();
         assert_eq!(sum, 5_000.0);
         assert!(samples.iter().all(|(labels, _)| labels.iter().all(|(name, _)| *name != "pod")), "opt-in");
+    }
+
+    #[test]
+    fn one_observation_beyond_the_limit_is_one() {
+        let mut store = store(1);
+        count(&mut store, "app-error", "Deployment/a", 1);
+        let labels = ["app-error", "drop", "shop", "Deployment/b", "pod-1", "shop", "Deployment/a"];
+        let exemplar = TraceExemplar { trace_id: "0af7651916cd43dd8448eb211c80319c".into(), at_ns: 1 };
+        store.add_traced(Metric::Incidents, &labels, 1.0, exemplar, 1);
+        assert_eq!(store.usage(Metric::Incidents), (2, 1));
     }
 
     #[test]
