@@ -34,7 +34,7 @@ pub(super) struct Request<'a> {
 /// What it failed of.
 pub(super) enum Decisive {
     /// This call; whatever else is there counts less.
-    Call(Call, Link),
+    Call(Box<Call>, Link),
     /// Perhaps of none of its calls.
     Doubtful,
     /// Of none: there are none.
@@ -80,7 +80,7 @@ impl Correlator {
         match sure.iter().rposition(|(call, _)| self.place(call) == place) {
             Some(at) => {
                 let (call, link) = sure.remove(at);
-                Decisive::Call(call, link)
+                Decisive::Call(Box::new(call), link)
             }
             None => Decisive::Nothing,
         }
