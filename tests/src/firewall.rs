@@ -69,6 +69,12 @@ pub struct FirewallRule {
     pub port: u16,
     #[serde(default)]
     pub udp: bool,
+    /// Only packets longer than this, as where a path's MTU is smaller than its ends believe.
+    #[serde(default)]
+    pub longer_than: Option<u16>,
+    /// Only what the port's owner answers.
+    #[serde(default)]
+    pub replies: bool,
     #[serde(default)]
     pub verdict: Verdict,
 }
@@ -107,7 +113,7 @@ pub fn isolation_rules(plan: &Plan, isolation: &Isolation) -> Result<String> {
 }
 
 pub fn rule(plan: &Plan, rule: &FirewallRule) -> Result<String> {
-    let FirewallRule { pod: _, second_node: _, chain, to, port, udp, verdict } = rule;
+    let FirewallRule { pod: _, second_node: _, chain, to, port, udp, longer_than, replies, verdict } = rule;
     let hook = match chain {
         Chain::Input => "input",
         Chain::Output => "output",
@@ -121,10 +127,16 @@ pub fn rule(plan: &Plan, rule: &FirewallRule) -> Result<String> {
             vec![format!("ip daddr {} ", addresses.v4), format!("ip6 daddr {} ", addresses.v6)]
         }
     };
+    let end = if *replies { "sport" } else { "dport" };
+    let long = longer_than.map(|length| format!("meta length > {length} ")).unwrap_or_default();
     let mut rules =
         format!("add table inet firewall\nadd chain inet firewall {hook} {{ type filter hook {hook} priority 0; }}\n");
     for matching in matches {
-        writeln!(rules, "add rule inet firewall {hook} {matching}{protocol} dport {port} {}", verdict.statement())?;
+        writeln!(
+            rules,
+            "add rule inet firewall {hook} {matching}{protocol} {end} {port} {long}{}",
+            verdict.statement()
+        )?;
     }
     Ok(rules)
 }

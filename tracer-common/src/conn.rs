@@ -66,6 +66,8 @@ pub mod req_flag {
     pub const ANSWERED: u8 = 4;
     pub const HEAD: u8 = 8;
     pub const CONNECT: u8 = 16;
+    /// The connection ended before the answer's announced length had passed.
+    pub const CUT: u8 = 32;
     /// A method that may carry a body.
     pub const BODY: u8 = 64;
 }

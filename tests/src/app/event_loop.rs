@@ -52,7 +52,7 @@ async fn connection(mut stream: TcpStream, routes: &Routes) -> Result<()> {
                     let response = http::response_bytes(route.status, &route.body, &route.headers, request.keep_alive);
                     stream.write_all(&response).await?;
                 }
-                Answer::Close | Answer::WhenLeft => return Ok(()),
+                Answer::Close | Answer::Half(..) | Answer::Hang | Answer::WhenLeft => return Ok(()),
                 Answer::Reset => {
                     reset_on_close(&stream);
                     return Ok(());

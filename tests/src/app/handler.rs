@@ -23,6 +23,10 @@ pub enum Answer {
     Respond(Box<Route>),
     Close,
     Reset,
+    /// Half of an answer, and then what happens to the connection.
+    Half(Box<Route>, Box<Answer>),
+    /// Nothing, for as long as the process lives.
+    Hang,
     /// A 500 once the caller has left.
     WhenLeft,
 }
@@ -70,11 +74,19 @@ pub async fn answer(routes: &Routes, request: &Request, io: &mut impl Io) -> Ans
         Some(Misbehave::Close) => Answer::Close,
         Some(Misbehave::Reset) => Answer::Reset,
         Some(Misbehave::Cancelled) => Answer::WhenLeft,
+        Some(Misbehave::Cut) => half(route, Answer::Close),
+        Some(Misbehave::CutReset) => half(route, Answer::Reset),
+        Some(Misbehave::Stall) => half(route, Answer::Hang),
         Some(Misbehave::Hang) => {
             io.sleep(Duration::from_secs(600)).await;
             Answer::Close
         }
     }
+}
+
+fn half(route: &Route, then: Answer) -> Answer {
+    let body = if route.body.is_empty() { "half\n".repeat(100) } else { route.body.clone() };
+    Answer::Half(Box::new(Route { body, ..route.clone() }), Box::new(then))
 }
 
 fn fails_now(route: &Route) -> bool {

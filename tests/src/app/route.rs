@@ -72,6 +72,12 @@ pub enum Misbehave {
     Reset,
     /// Never answer.
     Hang,
+    /// Send the head and half of the body, then close the connection.
+    Cut,
+    /// The same, then reset it.
+    CutReset,
+    /// The same, then nothing any more.
+    Stall,
     /// Wait until the caller has left, then answer 500, as what is cancelled does.
     Cancelled,
 }

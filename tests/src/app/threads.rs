@@ -112,6 +112,15 @@ impl Connection {
                 self.stream.write_all(&bytes).is_ok() && keep_alive
             }
             Answer::Close => false,
+            Answer::Half(route, then) => {
+                let bytes = http::response_bytes(route.status, &route.body, &route.headers, keep_alive);
+                let half = bytes.len() - route.body.len() / 2;
+                self.stream.write_all(&bytes[..half]).is_ok() && self.write(*then, false)
+            }
+            Answer::Hang => {
+                std::thread::sleep(Duration::from_secs(600));
+                false
+            }
             Answer::WhenLeft => {
                 if !matches!(self.stream.peek(&mut [0]), Ok(1..)) {
                     let bytes = http::response_bytes(500, "cancelled\n", &BTreeMap::new(), false);

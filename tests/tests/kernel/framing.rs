@@ -353,3 +353,29 @@ fn responses_in_jumbograms() {
         assert_eq!(told, paths.iter().map(|path| (path.clone(), NO)).collect::<Vec<_>>());
     }
 }
+
+/// Answers that are shorter than they announce, by who ends the connection, and when.
+#[test]
+fn broken_answers() {
+    let broken = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf";
+    let net = Net::new();
+    let begin = |path: &str, answer: &[u8]| {
+        let mut pair = net.pair();
+        pair.request(&get(path));
+        pair.respond(answer);
+        pair
+    };
+    let by_server = |pair: super::net::Pair| {
+        drop(pair.server);
+        drop(pair.client);
+    };
+    by_server(begin("/closed", broken));
+    by_server(begin("/whole", &answer("200 OK", "whole")));
+    drop(begin("/left", broken));
+    let stuck = begin("/stuck", broken);
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    drop(stuck);
+    let all = ["/closed", "/whole", "/left", "/stuck"].map(|path| (path, 200));
+    net.assert_http(&[("/closed", Outcome::Unanswered), ("/stuck", Outcome::Unanswered)], &all);
+    assert!(net.exchanges().iter().all(|it| it.cut == Some(200) && !it.closed_idle));
+}

@@ -105,7 +105,7 @@ fn moved(sock: u64, record: &mut Conn, old: u32, new: u32) {
             if old == state::SYN_SENT {
                 failed(sock, record)
             } else {
-                ended(sock, record)
+                ended(sock, record, old == state::ESTABLISHED)
             }
             conn::remove(record, sock);
         }
@@ -146,15 +146,19 @@ fn failed(sock: u64, record: &mut Conn) {
     entry.submit(0);
 }
 
-/// An established connection is gone: requests without an answer are failures; so is one without HTTP that was reset or
+/// An established connection is gone: requests without an answer are failures, or with a part of it; so is one without HTTP that was reset or
 /// never answered.
 #[inline(always)]
-fn ended(sock: u64, record: &mut Conn) {
+fn ended(sock: u64, record: &mut Conn, at_once: bool) {
     if record.begun != record.answered {
         http::finish_unanswered(record, sock);
         return;
     }
-    if record.role != role::CLIENT || record.protocol == protocol::HTTP1 {
+    if record.protocol == protocol::HTTP1 {
+        http::finish_cut(record, sock, at_once);
+        return;
+    }
+    if record.role != role::CLIENT {
         return;
     }
     if record.last_ns[SENT] | record.last_ns[RECEIVED] != 0 {

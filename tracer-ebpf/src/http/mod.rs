@@ -31,7 +31,7 @@ use crate::{
 };
 use token::Token;
 
-pub(crate) use response::finish_unanswered;
+pub(crate) use response::{finish_cut, finish_unanswered};
 
 /// Directions, as indexes of [`Conn`]'s arrays.
 pub(crate) const SENT: usize = 0;

@@ -2,13 +2,13 @@
 
 use aya_ebpf::bindings::__sk_buff;
 use tracer_common::{
-    conn::{Conn, Request, protocol, req_flag, role},
+    conn::{Conn, Request, conn_flag, protocol, req_flag, role},
     event::Heads,
     limits::{PIPELINE, RESPONSE_HEAD},
 };
 
 use super::{
-    SENT, Segment, framing, request, tally,
+    RECEIVED, SENT, Segment, framing, request, tally,
     token::{self, STATUS_LINE, Token, status},
 };
 use crate::{
@@ -22,6 +22,8 @@ use crate::{
 
 /// Messages looked for in one segment: interim responses before the final one, or pipelined ones.
 const GLUED: usize = 4;
+/// Who leaves in the middle of an answer has lost interest, unless nothing more had come for so long.
+const STALLED_NS: u64 = 900_000_000;
 
 /// Bytes of the answering direction.
 #[inline(always)]
@@ -234,4 +236,36 @@ pub(crate) fn finish_unanswered(conn: &mut Conn, sock: u64) {
         emit::exchange(Ring::Failures, sock, conn, slot, heads);
         conn.answered = conn.answered.wrapping_add(1);
     }
+}
+
+/// The connection ends with every request answered: the last answer is a failure if it isn't whole. `at_once`: without a FIN of either
+/// end. Only an announced length tells; and of a requester that leaves, that it had read what there was and waited for more.
+#[inline(always)]
+pub(crate) fn finish_cut(conn: &mut Conn, sock: u64, at_once: bool) {
+    if conn.answered == 0 || conn.protocol != protocol::HTTP1 {
+        return;
+    }
+    let slot = (conn.answered.wrapping_sub(1) as usize) & (PIPELINE - 1);
+    let request = &conn.requests[slot];
+    if is_bodiless(request) || u32::from(request.status) >= config!(min_status) {
+        return;
+    }
+    let server = conn::is_server(conn);
+    let left =
+        if server { conn_flag::REMOTE_CLOSED_FIRST | conn_flag::RST_RECEIVED } else { conn_flag::LOCAL_CLOSED_FIRST };
+    let direction = if server { SENT } else { RECEIVED };
+    let idle = conn.closing_ns.saturating_sub(conn.last_ns[direction]);
+    if conn.flags & left != 0 && (at_once || idle < STALLED_NS) {
+        return;
+    }
+    let framing = framing::response(sock, request.slot, u32::from(request.response_len));
+    let length = u64::from(framing.head()) + framing.body();
+    let passed = u64::from(conn.next_seq[direction].wrapping_sub(conn.response_seq));
+    // Of what is longer the sequence numbers don't tell how much has passed.
+    if framing.head() == 0 || !framing.length_known() || length > u64::from(u32::MAX) || passed >= length {
+        return;
+    }
+    let heads = heads::find(sock, request.slot);
+    conn.requests[slot].flags |= req_flag::CUT;
+    emit::exchange(Ring::Failures, sock, conn, slot, heads);
 }

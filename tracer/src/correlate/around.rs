@@ -57,6 +57,9 @@ impl Correlator {
             Leaf::Lookup(leaf) => {
                 Around { rule: leaf.drops.first().and_then(|(_, drop)| self.rule_of(drop)), ..Around::default() }
             }
+            Leaf::Lost(leaf) => {
+                Around { rule: leaf.drops.first().and_then(|(_, drop)| self.rule_of(drop)), ..Around::default() }
+            }
             Leaf::End(leaf) => {
                 let uid = leaf.target.pod.map(|pod| pod.metadata.uid.as_str());
                 let from = leaf.at.saturating_sub(BEFORE_CONNECT_NS);

@@ -35,6 +35,8 @@ pub(crate) enum Leaf<'a> {
     Server(Box<ServerLeaf>),
     /// A call whose other end isn't seen here.
     Remote(RemoteLeaf<'a>),
+    /// A call whose packets died on the way.
+    Lost(Box<LostLeaf<'a>>),
     /// A connect that failed or is stuck.
     Connect(Box<ConnectLeaf<'a>>),
     /// A name that wasn't resolved.
@@ -54,6 +56,7 @@ impl Leaf<'_> {
         match self {
             Self::Server(leaf) => Some(leaf.exchange.end_ns.min(leaf.until)),
             Self::Remote(leaf) => Some(leaf.exchange.end_ns),
+            Self::Lost(leaf) => first(&leaf.drops).or(Some(leaf.client.end_ns)),
             Self::Connect(leaf) => first(&leaf.drops).or(Some(leaf.connect.end_ns)),
             Self::Lookup(leaf) => first(&leaf.drops).or(Some(leaf.lookup.end_ns)),
             Self::End(leaf) => Some(leaf.at),
@@ -67,7 +70,7 @@ impl Leaf<'_> {
             Self::Server(leaf) => &leaf.probes,
             Self::Connect(leaf) => &leaf.probes,
             Self::End(leaf) => &leaf.probes,
-            Self::Remote(_) | Self::Lookup(_) | Self::Abandoned(_) | Self::Ambiguous(_) => &[],
+            Self::Remote(_) | Self::Lost(_) | Self::Lookup(_) | Self::Abandoned(_) | Self::Ambiguous(_) => &[],
         }
     }
 }
@@ -120,6 +123,21 @@ pub(crate) struct RemoteLeaf<'a> {
     pub(crate) target: Target<'a>,
     /// Processes of the target that died when it closed the connection.
     pub(crate) deaths: Vec<(Ktime, Process)>,
+}
+
+/// A call that brought no answer although its server gave one in time, or of which a filter dropped packets.
+#[derive(Clone, Debug)]
+pub(crate) struct LostLeaf<'a> {
+    pub(crate) client: Exchange,
+    /// What the server's end saw, if anything.
+    pub(crate) server: Option<Exchange>,
+    pub(crate) caller_pod: Option<&'a Pod>,
+    pub(crate) target: Target<'a>,
+    pub(crate) drops: Vec<(Ktime, Drop)>,
+    /// The pod in whose network namespace the first of the drops happened.
+    pub(crate) drop_pod: Option<&'a Pod>,
+    /// The connection table of the first drop's network namespace.
+    pub(crate) conntrack: Option<Conntrack>,
 }
 
 /// What a call was aimed at.

@@ -6,6 +6,7 @@ use super::{
     Correlator,
     call::{Call, Standing},
     chain::{Chain, Leaf, RemoteLeaf, ServerLeaf, call_numbers},
+    decisive::{Decisive, Request},
     fold::template,
     link::{self, Belongs, Owner},
     symptom::GAVE_UP_NS,
@@ -37,7 +38,7 @@ impl Correlator {
             Role::Server => (self.window.other_end(exchange).cloned(), Some(exchange.clone())),
         };
         chain.passed.push(exchange.hop_key());
-        let Some(server) = server else {
+        let Some(mut server) = server else {
             let Some(client) = client else { return };
             let (target, deaths) = self.remote(&client);
             let mut hop = self.target_hop(&target, client.remote);
@@ -47,9 +48,20 @@ impl Correlator {
             hop.elsewhere = true;
             hop.link = Some(link);
             chain.hops.push(hop);
+            if let Some(lost) = self.lost(&client, None, &target, until) {
+                chain.leaf = lost;
+                return;
+            }
             chain.leaf = Leaf::Remote(RemoteLeaf { exchange: client, target, deaths });
             return;
         };
+        // The end of a stuck server knows only that it began to answer.
+        if let Some(cut) = client.as_ref().and_then(|c| c.cut)
+            && server.cut.is_none()
+            && server.status() == Some(cut)
+        {
+            (server.outcome, server.cut) = (Outcome::Open, Some(cut));
+        }
         chain.passed.push(server.hop_key());
         let tgid = server.actor.map(|a| a.tgid);
         let who = self.identity.who(&self.snapshot, server.cgroup, tgid);
@@ -70,10 +82,19 @@ impl Correlator {
             chain.leaf = Leaf::Ambiguous(vec!["the chain of calls doesn't end".to_owned()]);
             return;
         }
+        let until_left = until;
         let until = until.min(if server.outcome == Outcome::Open { until } else { server.end_ns });
         let until = client
             .as_ref()
             .map_or(until, |c| if c.outcome == Outcome::Open { until } else { until.min(c.end_ns.max(c.start_ns)) });
+        if let Some(client) = &client
+            && server.status().is_some()
+            && !server.failed(self.min_status_of(server.cgroup))
+            && let Some(lost) = self.lost_between(client, &server, until_left)
+        {
+            chain.leaf = lost;
+            return;
+        }
         self.choose(chain, &server, client, until, who);
     }
 
@@ -134,17 +155,37 @@ impl Correlator {
         }
         died.retain(|call| until.saturating_sub(call.start()) >= GAVE_UP_NS);
         chain.apart.extend(died.iter().map(|call| format!("{}: no answer when the process ended", self.place(call))));
-        // The last one that failed decides; what is merely pending counts when nothing failed.
-        sure.sort_by_key(|(call, _)| (call.standing(settled, min) == Standing::Failed, call.end(), call.start()));
-        if let Some((call, link)) = sure.pop() {
-            // Earlier tries of the same are the same failure.
-            let place = self.place(&call);
-            let (same, apart): (Vec<_>, Vec<_>) =
-                sure.into_iter().map(|(other, _)| other).partition(|other| self.place(other) == place);
-            same.iter().for_each(|other| pass(chain, other));
-            let failed = apart.into_iter().filter(|other| other.standing(settled, min) == Standing::Failed);
-            chain.apart.extend(self.listed(&failed.collect::<Vec<_>>()));
-            return self.follow(chain, &call, until, link);
+        let request = Request { container, server, client: client.as_ref(), until, min_status: min };
+        let deaths = self.deaths_of(server, until);
+        // What dies of a failed call has failed on its own account.
+        let died = server.status().is_none() && server.actor.is_some() && !deaths.is_empty();
+        let found = if died && !sure.iter().any(|(call, _)| self.ended_with(call).is_some()) {
+            Decisive::Nothing
+        } else {
+            self.decisive(&request, &mut sure)
+        };
+        let failed = |call: &Call| call.standing(settled, min) == Standing::Failed;
+        match found {
+            Decisive::Call(call, link) => {
+                // Earlier tries of the same are the same failure.
+                let place = self.place(&call);
+                let (same, apart): (Vec<_>, Vec<_>) =
+                    sure.into_iter().map(|(other, _)| other).partition(|other| self.place(other) == place);
+                same.iter().for_each(|other| pass(chain, other));
+                let apart: Vec<_> = apart.into_iter().filter(failed).collect();
+                chain.apart.extend(self.listed(&apart));
+                return self.follow(chain, &call, until, link);
+            }
+            Decisive::Doubtful => {
+                let calls: Vec<_> = sure.into_iter().map(|(call, _)| call).chain(perhaps).collect();
+                let own = format!("{}: {}", who.label(), outcome(server, until));
+                chain.leaf = Leaf::Ambiguous(std::iter::once(own).chain(self.listed(&calls)).collect());
+                return;
+            }
+            Decisive::Nothing => {
+                let calls: Vec<_> = sure.into_iter().map(|(call, _)| call).filter(failed).collect();
+                chain.apart.extend(self.listed(&calls));
+            }
         }
         if !perhaps.is_empty() {
             chain.leaf = Leaf::Ambiguous(self.listed(&perhaps));
@@ -152,6 +193,12 @@ impl Correlator {
         }
         if waiting > 0 {
             chain.leaf = Leaf::Ambiguous(vec![format!("one of {waiting} calls without an answer yet")]);
+            return;
+        }
+        if let Some(client) = client.as_ref().filter(|_| server.status().is_none() && deaths.is_empty())
+            && let Some(lost) = self.lost_between(client, server, until)
+        {
+            chain.leaf = lost;
             return;
         }
         let proxy = self.proxy(server);
@@ -165,7 +212,6 @@ impl Correlator {
         {
             return;
         }
-        let deaths = self.deaths_of(server, until);
         let blind = self.blind_since(server.start_ns);
         let pod = self.identity.pod_of(&self.snapshot, server.cgroup);
         let probes = pod.map(|pod| self.probe_runs(pod)).unwrap_or_default();
@@ -267,7 +313,7 @@ impl Correlator {
     }
 
     /// What a call was aimed at: the Service, the name looked up, or the address.
-    fn place(&self, call: &Call) -> String {
+    pub(super) fn place(&self, call: &Call) -> String {
         match call {
             Call::Lookup(lookup) => lookup.name.clone(),
             _ => self.name_of(call.remote()),
@@ -288,13 +334,13 @@ fn pass(chain: &mut Chain<'_>, call: &Call) {
 }
 
 /// Whether a proxy would pass both on to the same upstream: as far as the path tells, which ids don't change.
-fn is_alike(a: &Exchange, b: &Exchange) -> bool {
+pub(super) fn is_alike(a: &Exchange, b: &Exchange) -> bool {
     let path = |x: &Exchange| x.request.as_ref().map(|head| template(&head.path));
     path(a).is_some_and(|path_of_a| Some(path_of_a) == path(b))
 }
 
 /// Whether a call that was pending at `until`, when its request had failed, had been so for long enough to be the reason.
-fn is_late(call: Ktime, request: Ktime, until: Ktime) -> bool {
+pub(super) fn is_late(call: Ktime, request: Ktime, until: Ktime) -> bool {
     let enough = PENDING_NS.min(until.saturating_sub(request) / 2).max(PENDING_LEAST_NS);
     until.saturating_sub(call) >= enough
 }
@@ -303,6 +349,7 @@ fn is_late(call: Ktime, request: Ktime, until: Ktime) -> bool {
 pub(crate) fn outcome(exchange: &Exchange, until: Ktime) -> String {
     match exchange.outcome {
         Outcome::Status(status) if exchange.end_ns <= until.saturating_add(SLACK_NS) => status.to_string(),
+        Outcome::Unanswered if exchange.cut.is_some() => "answer broke off".to_owned(),
         Outcome::Unanswered if exchange.reset_received => "reset".to_owned(),
         Outcome::Unanswered if exchange.remote_closed_first && exchange.role == Role::Client => "closed".to_owned(),
         _ => "no answer".to_owned(),

@@ -62,7 +62,7 @@ impl Correlator {
     }
 }
 
-fn same_request(a: &Exchange, b: &Exchange) -> bool {
+pub(super) fn same_request(a: &Exchange, b: &Exchange) -> bool {
     match (&a.request, &b.request) {
         (Some(a), Some(b)) => a.method == b.method && a.path == b.path,
         _ => true,

@@ -161,7 +161,7 @@ impl Correlator {
     }
 
     /// Whether an address is one that the call was for: behind the translation it is one of the Service's endpoints.
-    fn may_be(&self, address: SocketAddr, servers: &[SocketAddr], target: &Target<'_>) -> bool {
+    pub(super) fn may_be(&self, address: SocketAddr, servers: &[SocketAddr], target: &Target<'_>) -> bool {
         servers.contains(&address)
             || target.service.is_some_and(|service| {
                 let endpoints = self.snapshot.endpoints(service);

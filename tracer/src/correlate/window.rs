@@ -51,6 +51,10 @@ impl<T> Log<T> {
         self.items.get(usize::try_from(id.checked_sub(self.first)?).ok()?)
     }
 
+    fn get_mut(&mut self, id: Id) -> Option<&mut T> {
+        self.items.get_mut(usize::try_from(id.checked_sub(self.first)?).ok()?)
+    }
+
     /// The newest first.
     pub(crate) fn recent(&self) -> impl Iterator<Item = &T> {
         self.items.iter().rev()
@@ -147,6 +151,9 @@ impl Window {
     pub(crate) fn exchange(&mut self, container: u64, exchange: Exchange) -> Id {
         let key = exchange.hop_key();
         let role = exchange.role;
+        if let Some(id) = self.told_twice(&exchange) {
+            return id;
+        }
         let (head, conn) = (exchange.head_key(), exchange.conn);
         let (id, gone) = self.exchanges.push(exchange);
         if let Some((old, exchange)) = gone {
@@ -165,6 +172,21 @@ impl Window {
             Role::Server => activity.inbound.push_back(id),
         }
         id
+    }
+
+    /// An answer that breaks off is told when it began, as any, and at its end: that counts.
+    fn told_twice(&mut self, exchange: &Exchange) -> Option<Id> {
+        let ids = self.hops.get(&exchange.hop_key())?;
+        let id = ids[side(exchange.role)]?;
+        let known = self.exchanges.get_mut(id)?;
+        let same = known.conn == exchange.conn && known.number == exchange.number;
+        if !same || (known.cut.is_none() && exchange.cut.is_none()) {
+            return None;
+        }
+        if exchange.cut.is_some() {
+            known.clone_from(exchange);
+        }
+        Some(id)
     }
 
     fn forget(&mut self, id: Id, exchange: &Exchange) {

@@ -116,6 +116,9 @@ pub struct Exchange {
     /// No request had reached the end that closed first without being answered.
     #[serde(default)]
     pub closed_idle: bool,
+    /// The status of an answer that broke off: it counts as none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cut: Option<u16>,
     /// When the connection began to close, 0 if it didn't.
     pub closing_ns: Ktime,
     pub retransmits: u32,

@@ -111,7 +111,8 @@ impl Counting {
 
     /// Answered requests are counted in the kernel; those that never were, here.
     fn unanswered(&mut self, store: &mut Store, core: &Correlator, exchange: &Exchange, at: Ktime) {
-        if exchange.seen != Seen::Event || exchange.outcome != Outcome::Unanswered {
+        // A broken answer's status was counted when it came.
+        if exchange.seen != Seen::Event || exchange.outcome != Outcome::Unanswered || exchange.cut.is_some() {
             return;
         }
         let Owner { namespace, workload, pod } = &*self.names.owner(core, exchange.cgroup, at);

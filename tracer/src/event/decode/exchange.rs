@@ -11,13 +11,14 @@ use crate::protocol::http1;
 
 pub(super) fn event(bytes: &[u8]) -> Result<Event, DecodeError> {
     let wire: Wire = prefix(bytes)?;
+    let cut = wire.request.flags & req_flag::CUT != 0;
     let outcome = match wire.request.status {
-        0 => Outcome::Unanswered,
-        status => Outcome::Status(status),
+        status if status != 0 && !cut => Outcome::Status(status),
+        _ => Outcome::Unanswered,
     };
     let ended = if outcome == Outcome::Unanswered { wire.header.at_ns } else { wire.request.response_ns };
-    exchange(wire.sock, &wire.conn, &wire.request, Some(&wire.heads), (Seen::Event, outcome, ended))
-        .map(Event::Exchange)
+    let how = (Seen::Event, outcome, ended);
+    exchange(wire.sock, &wire.conn, &wire.request, Some(&wire.heads), how).map(Event::Exchange)
 }
 
 /// A record of the flight recorder: an exchange, or an opaque connection that ended. What it doesn't keep of the connection is empty or zero.
@@ -133,6 +134,7 @@ fn exchange(
         .filter(|_| matches!(outcome, Outcome::Status(_)))
         .and_then(|heads| http1::response(captured(&heads.response, request.response_len, RESPONSE_HEAD)));
     let is = |flag| conn.flags & flag != 0;
+    let cut = (request.flags & req_flag::CUT != 0).then_some(request.status);
     Ok(Exchange {
         seen,
         role,
@@ -162,7 +164,9 @@ fn exchange(
         reset_sent: is(conn_flag::RST_SENT),
         local_closed_first: is(conn_flag::LOCAL_CLOSED_FIRST),
         remote_closed_first: is(conn_flag::REMOTE_CLOSED_FIRST),
-        closed_idle: is(conn_flag::CLOSED_IDLE),
+        // Of a request whose answer is underway.
+        closed_idle: is(conn_flag::CLOSED_IDLE) && cut.is_none(),
+        cut,
         closing_ns: conn.closing_ns,
         retransmits: conn.retransmits,
     })

@@ -99,6 +99,14 @@ fn exchanges() {
     let Event::Exchange(it) = decoded(&unanswered) else { panic!() };
     assert_eq!((it.outcome, it.end_ns, it.response), (Outcome::Unanswered, 1000, None));
 
+    let broken = exchange(HEAD, |it| {
+        it.request.status = 200;
+        it.request.flags = req_flag::CUT;
+        it.conn.flags = conn_flag::CLOSED_IDLE;
+    });
+    let Event::Exchange(it) = decoded(&broken) else { panic!() };
+    assert_eq!((it.outcome, it.cut, it.end_ns, it.closed_idle), (Outcome::Unanswered, Some(200), 1000, false));
+
     let headless = exchange(b"", |it| it.request.head_len = 0);
     assert!(matches!(decoded(&headless), Event::Exchange(it) if it.request.is_none()));
     let redis = exchange(b"GET key\r\n", |_| {});

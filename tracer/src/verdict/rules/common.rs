@@ -44,6 +44,10 @@ pub(super) fn exchange_evidence(context: &Context<'_>, who: &str, exchange: &Exc
     let what = exchange.request.as_ref().map(|h| format!("{} {}", h.method, h.path)).unwrap_or_default();
     let ms = exchange.end_ns.saturating_sub(exchange.start_ns) / 1_000_000;
     let text = match exchange.outcome {
+        Outcome::Unanswered | Outcome::Open if exchange.cut.is_some() => {
+            let status = exchange.cut.unwrap_or_default();
+            format!("the answer of {who} to {what}, {status}, wasn't complete after {ms} ms; then the connection ended")
+        }
         Outcome::Status(status) => format!("{who} answered {status} to {what} after {ms} ms"),
         Outcome::Unanswered => format!("{who} did not answer {what} within {ms} ms; then the connection ended"),
         Outcome::Open => format!("{who} has not answered {what} for {ms} ms"),

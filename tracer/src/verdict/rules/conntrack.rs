@@ -15,6 +15,7 @@ pub(super) fn judge(chain: &Chain<'_>, context: &Context<'_>) -> Option<Judgemen
     let (drops, pod, table, target) = match &chain.leaf {
         Leaf::Connect(leaf) => (&leaf.drops, leaf.drop_pod, leaf.conntrack?, &leaf.target),
         Leaf::Lookup(leaf) => (&leaf.drops, leaf.drop_pod, leaf.conntrack?, &leaf.target),
+        Leaf::Lost(leaf) => (&leaf.drops, leaf.drop_pod, leaf.conntrack?, &leaf.target),
         _ => return None,
     };
     let candidates = || drops.iter().filter(|(_, drop)| drop.may_be_conntrack());

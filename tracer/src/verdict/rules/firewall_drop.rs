@@ -1,6 +1,6 @@
 //! `firewall-drop`: a filter dropped a packet of the flow and no NetworkPolicy explains it. Says where.
 
-use super::common::{connect_evidence, drop_evidence, lookup_evidence, pod_origin, target_label};
+use super::common::{connect_evidence, drop_evidence, exchange_evidence, lookup_evidence, pod_origin, target_label};
 use super::conntrack;
 use crate::{
     correlate::{Chain, Leaf, Target},
@@ -20,6 +20,10 @@ pub(super) fn judge(chain: &Chain<'_>, context: &Context<'_>) -> Option<Judgemen
         }
         Leaf::Lookup(leaf) if leaf.icmp.is_none() => {
             (&leaf.drops, leaf.drop_pod, leaf.conntrack, &leaf.target, lookup_evidence(context, leaf))
+        }
+        Leaf::Lost(leaf) => {
+            let label = target_label(&leaf.target);
+            (&leaf.drops, leaf.drop_pod, leaf.conntrack, &leaf.target, exchange_evidence(context, &label, &leaf.client))
         }
         _ => return None,
     };

@@ -1,7 +1,10 @@
 //! `network-policy-drop`: a packet of the flow was dropped or rejected, and the NetworkPolicies deny the flow in its
 //! initiating direction. The packet alone could be a firewall's; the policies alone could be unenforced: it takes both.
 
-use super::common::{connect_evidence, drop_evidence, flow_port, lookup_evidence, pod_origin, protocol_of};
+use super::common::{
+    connect_evidence, drop_evidence, exchange_evidence, flow_port, lookup_evidence, pod_origin, protocol_of,
+    target_label,
+};
 use crate::{
     correlate::{Chain, Leaf, Target},
     event::Drop,
@@ -42,6 +45,14 @@ pub(super) fn judge(chain: &Chain<'_>, context: &Context<'_>) -> Option<Judgemen
                 leaf.drop_pod,
                 extra,
             )
+        }
+        Leaf::Lost(leaf) => {
+            leaf.drops.first()?;
+            let (client, caller) = (&leaf.client, leaf.caller_pod);
+            let port = flow_port(&leaf.drops, &leaf.target, client.remote, client.local);
+            let from = caller.map_or(Party::Address(client.local.ip()), Party::Pod);
+            let extra = exchange_evidence(context, &target_label(&leaf.target), client);
+            policy(context, from, caller, &leaf.target, port, Protocol::Tcp, &leaf.drops, leaf.drop_pod, extra)
         }
         _ => None,
     }

@@ -1,6 +1,8 @@
 //! `unknown`: seen, not explained. Says what was seen.
 
-use super::common::{connect_evidence, exchange_evidence, opaque_evidence, socket_evidence, target_label};
+use super::common::{
+    connect_evidence, drop_evidence, exchange_evidence, opaque_evidence, socket_evidence, target_label,
+};
 use crate::{
     correlate::{Chain, Leaf},
     verdict::{Context, Judgement, cause, evidence},
@@ -22,11 +24,16 @@ pub(in crate::verdict) fn judge(chain: &Chain<'_>, context: &Context<'_>) -> Jud
             let text = format!("{who} failed the call; it isn't observed on {}", context.observed());
             (text, vec![exchange_evidence(context, &who, &leaf.exchange)])
         }
+        Leaf::Lost(leaf) => {
+            let who = target_label(&leaf.target);
+            let answered = leaf.server.iter().map(|server| exchange_evidence(context, &who, server));
+            let drops = leaf.drops.iter().take(3).map(|(at, d)| drop_evidence(context, *at, d, leaf.drop_pod));
+            let found = answered.chain([exchange_evidence(context, &who, &leaf.client)]).chain(drops).collect();
+            (format!("what {who} answered didn't reach its caller; why wasn't seen"), found)
+        }
         Leaf::Connect(leaf) => {
             let mut found = vec![connect_evidence(context, leaf)];
-            found.extend(
-                leaf.drops.iter().take(3).map(|(at, d)| super::common::drop_evidence(context, *at, d, leaf.drop_pod)),
-            );
+            found.extend(leaf.drops.iter().take(3).map(|(at, d)| drop_evidence(context, *at, d, leaf.drop_pod)));
             if let Some((at, icmp)) = &leaf.icmp {
                 let text = format!("ICMP {}/{} answered", icmp.icmp_type, icmp.icmp_code);
                 found.push(evidence("icmp", context.at(*at), text));

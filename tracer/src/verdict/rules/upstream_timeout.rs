@@ -2,26 +2,25 @@
 
 use super::common::{exchange_evidence, logs_command, server_origin, target_label, target_origin};
 use crate::{
-    correlate::{Chain, Leaf},
-    event::Outcome,
+    correlate::{Chain, Leaf, gave_up},
     verdict::{Context, Judgement, cause, evidence},
 };
 
+const UNFINISHED: &str = "hadn't finished its answer";
+
 pub(super) fn judge(chain: &Chain<'_>, context: &Context<'_>) -> Option<Judgement> {
+    let mut hadnt = "hadn't answered";
     let (origin, who, waited, found) = match &chain.leaf {
         Leaf::Server(leaf) => {
             let server = &leaf.exchange;
-            // It may have answered since: too late.
-            let late = server.end_ns > leaf.until && server.outcome != Outcome::Unanswered;
-            let caller_left = match &leaf.client {
-                Some(c) => c.status().is_none() && !c.remote_closed_first && !c.reset_received,
-                None => server.remote_closed_first || server.reset_received,
-            };
-            if !(late || (server.status().is_none() && caller_left)) {
+            if !gave_up(server, leaf.client.as_ref(), leaf.until) {
                 return None;
             }
             let who = leaf.who.label();
             let origin = server_origin(leaf, chain.hops.last().and_then(|h| h.service.clone()));
+            if server.cut.is_some() {
+                hadnt = UNFINISHED;
+            }
             let waited = leaf.until.saturating_sub(server.start_ns);
             (origin, who.clone(), waited, exchange_evidence(context, &who, leaf.client.as_ref().unwrap_or(server)))
         }
@@ -30,6 +29,9 @@ pub(super) fn judge(chain: &Chain<'_>, context: &Context<'_>) -> Option<Judgemen
                 return None;
             }
             let who = target_label(&leaf.target);
+            if leaf.exchange.cut.is_some() {
+                hadnt = UNFINISHED;
+            }
             let waited = leaf.exchange.end_ns.saturating_sub(leaf.exchange.start_ns);
             (target_origin(&leaf.target), who.clone(), waited, exchange_evidence(context, &who, &leaf.exchange))
         }
@@ -46,7 +48,7 @@ pub(super) fn judge(chain: &Chain<'_>, context: &Context<'_>) -> Option<Judgemen
         }
         _ => return None,
     };
-    let summary = format!("{who} hadn't answered after {:.1} s, when its caller gave up", waited as f64 / 1e9);
+    let summary = format!("{who} {hadnt} after {:.1} s, when its caller gave up", waited as f64 / 1e9);
     let mut judgement = Judgement::new(cause::UPSTREAM_TIMEOUT, 0.93, summary).because([found]);
     if let Some(logs) = logs_command(&origin) {
         judgement = judgement.next(logs);
