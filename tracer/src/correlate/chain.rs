@@ -1,6 +1,6 @@
 //! The way from a symptom down to the deepest element that failed: what the rules judge.
 
-use super::{around::Around, call::Call, identity::Who, probe::ProbeRun};
+use super::{around::Around, call::Call, decisive::gave_up, identity::Who, probe::ProbeRun};
 use crate::{
     event::{Conntrack, Drop, Exchange, Icmp, Ktime, LocalPorts, Process, UnansweredSyn},
     k8s::model::{Pod, Service},
@@ -102,6 +102,13 @@ pub(crate) struct ServerLeaf {
     pub(crate) relays: bool,
     /// Flight records were overwritten before they were read, or events were lost: "nothing was tried" can't be said.
     pub(crate) blind: bool,
+}
+
+impl ServerLeaf {
+    /// Whether whoever waited for it gave up.
+    pub(crate) fn is_given_up(&self) -> bool {
+        gave_up(&self.exchange, self.client.as_ref(), self.until)
+    }
 }
 
 /// A server whose caller left, and what it answered then.

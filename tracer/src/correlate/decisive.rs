@@ -42,7 +42,7 @@ pub(super) enum Decisive {
 }
 
 /// Whether whoever waited for an answer gave up: it came later, or not at all.
-pub(crate) fn gave_up(server: &Exchange, client: Option<&Exchange>, until: Ktime) -> bool {
+pub(super) fn gave_up(server: &Exchange, client: Option<&Exchange>, until: Ktime) -> bool {
     // What was sent as its caller left didn't reach it, either.
     let underway = if client.is_some_and(|client| client.status().is_none()) { UNDERWAY_NS } else { 0 };
     let late = server.end_ns.saturating_add(underway) > until && server.outcome != Outcome::Unanswered;

@@ -50,7 +50,6 @@ mod window;
 
 pub(crate) use around::Around;
 pub(crate) use chain::{Chain, ConnectLeaf, Leaf, LookupLeaf, ServerLeaf, Target};
-pub(crate) use decisive::gave_up;
 pub(crate) use descend::{milliseconds, outcome};
 pub use identity::CGROUPS;
 pub(crate) use identity::{Identity, Who, service_name};

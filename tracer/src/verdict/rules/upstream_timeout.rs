@@ -2,7 +2,7 @@
 
 use super::common::{exchange_evidence, logs_command, server_origin, target_label, target_origin};
 use crate::{
-    correlate::{Chain, Leaf, gave_up},
+    correlate::{Chain, Leaf},
     verdict::{Context, Judgement, cause, evidence},
 };
 
@@ -13,7 +13,7 @@ pub(super) fn judge(chain: &Chain<'_>, context: &Context<'_>) -> Option<Judgemen
     let (origin, who, waited, found) = match &chain.leaf {
         Leaf::Server(leaf) => {
             let server = &leaf.exchange;
-            if !gave_up(server, leaf.client.as_ref(), leaf.until) {
+            if !leaf.is_given_up() {
                 return None;
             }
             let who = leaf.who.label();
