@@ -27,6 +27,7 @@ use tonic::metadata::{MetadataKey, MetadataValue};
 
 use crate::agent::config::{ConfigError, Otlp, Protocol};
 use crate::reasons::chain;
+use crate::sink::escape::escape;
 
 /// What is read of an answer: numbers and a sentence.
 const ANSWER_BYTES: usize = 65_536;
@@ -169,23 +170,38 @@ impl Client {
         }
         let request = request.body(Full::new(body.into())).map_err(|error| Failure::Refused(error.to_string()))?;
         let answer = client.request(request).await.map_err(|error| Failure::Again(chain(&error)))?;
-        match answer.status() {
-            status if status.is_success() => {
-                let body = Limited::new(answer.into_body(), ANSWER_BYTES).collect().await;
-                let body = body.map(Collected::to_bytes).unwrap_or_default();
-                Ok(match payload {
-                    Payload::Traces(_) => decoded::<ExportTraceServiceResponse>(body),
-                    Payload::Logs(_) => decoded::<ExportLogsServiceResponse>(body),
-                })
-            }
+        let status = answer.status();
+        let body = Limited::new(answer.into_body(), ANSWER_BYTES).collect().await;
+        let body = body.map(Collected::to_bytes).unwrap_or_default();
+        match status {
+            status if status.is_success() => Ok(match payload {
+                Payload::Traces(_) => decoded::<ExportTraceServiceResponse>(body),
+                Payload::Logs(_) => decoded::<ExportLogsServiceResponse>(body),
+            }),
             // The specification's retryable ones.
-            status @ (StatusCode::TOO_MANY_REQUESTS
+            StatusCode::TOO_MANY_REQUESTS
             | StatusCode::BAD_GATEWAY
             | StatusCode::SERVICE_UNAVAILABLE
-            | StatusCode::GATEWAY_TIMEOUT) => Err(Failure::Again(status.to_string())),
-            status => Err(Failure::Refused(status.to_string())),
+            | StatusCode::GATEWAY_TIMEOUT => Err(Failure::Again(said(status, &body))),
+            status => Err(Failure::Refused(said(status, &body))),
         }
     }
+}
+
+/// `google.rpc.Status`, as far as it is told: in it receivers say why ("Failures" of OTLP/HTTP in OpenTelemetry's protocol
+/// specification).
+#[derive(Clone, PartialEq, Message)]
+struct Reason {
+    #[prost(string, tag = "2")]
+    message: String,
+}
+
+/// The status with the receiver's reason; of what is no protobuf, a proxy's page perhaps, its beginning.
+fn said(status: StatusCode, body: &[u8]) -> String {
+    const SHOWN: usize = 200;
+    let reason = Reason::decode(body).map_or_else(|_| String::from_utf8_lossy(body).into_owned(), |it| it.message);
+    let reason: String = reason.trim().chars().take(SHOWN).collect();
+    if reason.is_empty() { status.to_string() } else { format!("{status}: {}", escape(&reason)) }
 }
 
 /// A receiver that says nothing, or not in protobuf, took everything.
@@ -252,4 +268,17 @@ fn certificates(setting: &'static str, path: &Path) -> Result<Vec<CertificateDer
 
 fn unreadable(setting: &str, path: &Path, error: &impl Display) -> ConfigError {
     wrong(setting, format_args!("cannot use certificates or a key of `{}`: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_receiver_says_why() {
+        let reason = Reason { message: "no such tenant".to_owned() };
+        assert_eq!(said(StatusCode::NOT_FOUND, &reason.encode_to_vec()), "404 Not Found: no such tenant");
+        assert_eq!(said(StatusCode::NOT_FOUND, b"<h1>Nothing\nhere</h1>\n"), "404 Not Found: <h1>Nothing\\nhere</h1>");
+        assert_eq!(said(StatusCode::UNAUTHORIZED, b""), "401 Unauthorized");
+    }
 }
